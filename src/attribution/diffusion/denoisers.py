@@ -1,0 +1,92 @@
+"""Denoisers: eps_theta(x_t, t), an MLP for 8x8 images and diffusers' UNet2DModel.
+
+Both are plain modules called as model(x [R, C, H, W], t [R]) -> [R, C, H, W]. `initial` draws a model's first weights
+from a named stream, so they depend on the names alone and not on what was built before.
+
+Shape letters: R rows (one noised image each), C H W image, P parameters.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attribution.core.rng import Name, torch_seed
+from attribution.errors import StudyError
+
+UNET_KEYS = (
+    "block_out_channels",
+    "layers_per_block",
+    "down_block_types",
+    "up_block_types",
+    "norm_num_groups",
+    "attention_head_dim",
+    "downsample_padding",
+    "dropout",
+    "resnet_time_scale_shift",
+)
+
+
+class MLP(nn.Module):
+    """Residual SiLU layers with the time features concatenated to the input of each layer.
+
+    h_1 = silu(W_1 [x, tau(t)]);  h_{l+1} = h_l + silu(W_{l+1} [h_l, tau(t)]);  eps = W_out [h_L, tau(t)].
+    tau(t) is the sinusoidal embedding of Vaswani et al. 2017 with `time_features` entries.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], width: int, depth: int, time_features: int) -> None:
+        super().__init__()
+        pixels = math.prod(shape)
+        self.time_features = time_features
+        self.inner = nn.Linear(pixels + time_features, width)
+        self.hidden = nn.ModuleList(nn.Linear(width + time_features, width) for _ in range(depth - 1))
+        self.outer = nn.Linear(width + time_features, pixels)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        tau = time_embedding(t, self.time_features).to(x.dtype)  # [R, time_features]
+        h = F.silu(self.inner(torch.cat([x.flatten(1), tau], dim=-1)))  # [R, width]
+        for layer in self.hidden:
+            h = h + F.silu(layer(torch.cat([h, tau], dim=-1)))
+        return self.outer(torch.cat([h, tau], dim=-1)).view_as(x)
+
+
+class UNet(nn.Module):
+    """diffusers' UNet2DModel returning the tensor itself; attention is written out so that torch.func can batch it."""
+
+    def __init__(self, shape: tuple[int, int, int], arguments: dict[str, Any]) -> None:
+        super().__init__()
+        from diffusers.models.attention_processor import AttnProcessor
+        from diffusers.models.unets.unet_2d import UNet2DModel
+
+        channels, height, _ = shape
+        self.unet = UNet2DModel(sample_size=height, in_channels=channels, out_channels=channels, **arguments)
+        self.unet.set_attn_processor(AttnProcessor())
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.unet(x, t, return_dict=False)[0]
+
+
+def build(denoiser: dict[str, Any], shape: tuple[int, int, int]) -> nn.Module:
+    """The module of the config's `denoiser` section, for images of `shape` (C, H, W), in evaluation mode."""
+    if denoiser["kind"] == "mlp":
+        return MLP(shape, denoiser["width"], denoiser["depth"], denoiser["time_features"]).eval()
+    if denoiser["kind"] == "unet":
+        return UNet(shape, {name: denoiser[name] for name in UNET_KEYS}).eval()
+    raise StudyError(f"denoiser.kind: {denoiser['kind']!r} is not known (allowed: mlp, unet)")
+
+
+def initial(denoiser: dict[str, Any], shape: tuple[int, int, int], seed: int, *names: Name) -> dict[str, Tensor]:
+    """First weights of the stream called `names`: parameter name -> tensor."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "initial", *names))
+        return {name: value.detach() for name, value in build(denoiser, shape).named_parameters()}
+
+
+def time_embedding(t: Tensor, features: int) -> Tensor:
+    """Sinusoidal features [R, features] of timesteps t [R]: cosines, then sines, periods 2 pi .. 10,000 * 2 pi."""
+    half = features // 2
+    frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) / half)  # [features / 2]
+    angle = t[:, None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)

@@ -1,0 +1,54 @@
+"""Deterministic sampling: DDIM (Song et al. 2021) with every random number keyed by (sample, step).
+
+eta = 0 is deterministic given x_T; eta = 1 is ancestral sampling with the DDPM posterior variance. The noise of a
+sample depends on its key alone, so a counterfactual model can be given exactly the noise of the factual one.
+
+Shape letters: Q samples, C H W image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from attribution.core.rng import Name, rng
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # x [Q, C, H, W], t [Q] -> eps [Q, C, H, W]
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    diffusion: dict[str, Any],
+    sampling: dict[str, Any],
+    seed: int,
+    samples: Sequence[Name],
+    shape: Sequence[int],
+) -> Tensor:
+    """Images [Q, C, H, W] in [-1, 1] of the samples called `samples`, by `sampling` steps, eta and clip."""
+    scheduler = DDIMScheduler(
+        num_train_timesteps=diffusion["timesteps"],
+        beta_schedule=diffusion["beta_schedule"],
+        beta_start=diffusion["beta_start"],
+        beta_end=diffusion["beta_end"],
+        clip_sample=sampling["clip"],
+        set_alpha_to_one=True,
+    )
+    scheduler.set_timesteps(sampling["steps"])
+    x = _normal(seed, samples, "x_T", shape)
+    for k, t in enumerate(scheduler.timesteps):
+        eps = denoise(x, t.expand(len(x)))
+        noise = _normal(seed, samples, k, shape) if sampling["eta"] > 0 else None
+        x = scheduler.step(
+            eps, t, x, eta=sampling["eta"], use_clipped_model_output=sampling["clip"], variance_noise=noise
+        ).prev_sample
+    return x.clamp(-1, 1)
+
+
+def _normal(seed: int, samples: Sequence[Name], step: Name, shape: Sequence[int]) -> Tensor:
+    """Standard normal noise [Q, C, H, W] of one step."""
+    noise = [rng(seed, "sample", name, step).standard_normal(shape, dtype=np.float32) for name in samples]
+    return torch.from_numpy(np.stack(noise))
