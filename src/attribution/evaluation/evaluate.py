@@ -1,0 +1,110 @@
+"""One method's scores against the retrained models: what the evaluation step computes and saves.
+
+Puts together group predictions (lds), the split of the subsets and the choice of damping (selection) and the two-way
+bootstrap (intervals), for each query kind on its own. Every reported score is on the reporting half of the subsets, for
+methods without a damping too, so that all methods meet on the same subsets, queries and resamples.
+
+Shape letters: B resamples, L dampings, N training examples, Q queries, R training replicates, S subsets.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from attribution.errors import StudyError
+from attribution.evaluation.intervals import bootstrap as bootstrap_interval
+from attribution.evaluation.intervals import resamples
+from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
+from attribution.evaluation.selection import by_kind, halves, select, sweep
+
+
+def evaluate(
+    scores: np.ndarray,
+    dampings: np.ndarray | None,
+    default_damping: float | None,
+    masks: np.ndarray,
+    outcomes: np.ndarray,
+    kinds: np.ndarray,
+    seed: int,
+    bootstrap: int,
+    coverage: float,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Score of one method for every query kind: a JSON record and the arrays that go with it.
+
+    scores: [L, Q, N] with dampings [L] and the default among them, or [Q, N] with neither; masks: [S, N] bool;
+    outcomes: [R, S, Q] measured loss; kinds: [Q] names or codes (selection.by_kind); bootstrap: number of resamples.
+
+    Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, at_edge, default: {damping, lds,
+    interval}, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}; without dampings the
+    last four are null, null, null and []. Arrays: `prediction` [S, Q] and `per_query` [Q] at the selected dampings,
+    `replicates_<kind>` [B], and with dampings also `per_query_default` [Q] and `replicates_default_<kind>` [B].
+
+    Raises StudyError where shapes disagree, a value is NaN, a correlation is undefined, or the default damping is not
+    on the grid.
+    """
+    scores, dampings, default = _grid(np.asarray(scores), dampings, default_damping)
+    measured = mean_outcome(outcomes)  # [S, Q]
+    predictions = np.stack([group_prediction(masks, layer) for layer in scores])  # [L, S, Q]
+    if predictions.shape[1:] != measured.shape:
+        raise StudyError(
+            f"masks and scores give {list(predictions.shape[1:])} predictions [S, Q], outcomes {list(measured.shape)}"
+        )
+    split = halves(len(measured), seed)
+    reporting = split["reporting"]
+    record: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {"prediction": np.empty(measured.shape), "per_query": np.empty(measured.shape[1])}
+    if dampings:
+        arrays["per_query_default"] = np.empty(measured.shape[1])
+    for kind, queries in by_kind(kinds, measured.shape[1]).items():
+        draws = resamples(seed, bootstrap, len(reporting), len(queries))
+        part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
+        curve = sweep(part, truth, split, dampings) if dampings else []
+        chosen = select(curve) if dampings else {"position": 0, "damping": None, "at_edge": None}
+        best = part[chosen["position"]]
+        tuned, arrays["per_query"][queries], arrays[f"replicates_{kind}"] = _score(
+            best[reporting], truth[reporting], draws, coverage
+        )
+        arrays["prediction"][:, queries] = best
+        untuned = None
+        if dampings:
+            plain, arrays["per_query_default"][queries], arrays[f"replicates_default_{kind}"] = _score(
+                part[default][reporting], truth[reporting], draws, coverage
+            )
+            untuned = {"damping": dampings[default], **plain}
+        record[kind] = {
+            **tuned,
+            "n": {"queries": len(queries), "subsets": len(reporting)},
+            "selected_damping": chosen["damping"],
+            "at_edge": chosen["at_edge"],
+            "default": untuned,
+            "sweep": curve,
+        }
+    return {"kinds": record, "halves": split}, arrays
+
+
+def _score(
+    prediction: np.ndarray, measured: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """{lds, interval}, the score of each query [Q] and the bootstrap replicates [B], of one kind on one half."""
+    each = lds_per_query(prediction, measured)
+    interval, replicates = bootstrap_interval(prediction, measured, draws, coverage)
+    return {"lds": float(each.mean()), "interval": interval}, each, replicates
+
+
+def _grid(
+    scores: np.ndarray, dampings: np.ndarray | None, default_damping: float | None
+) -> tuple[np.ndarray, list[float], int]:
+    """Scores as [L, Q, N], the dampings as written in the configuration, and the position of the default."""
+    if dampings is None:
+        if scores.ndim != 2 or default_damping is not None:
+            raise StudyError("scores without dampings must be [Q, N] and have no default damping")
+        return scores[None], [], 0
+    if scores.ndim != 3 or len(scores) != len(dampings):
+        raise StudyError(f"scores must be [{len(dampings)}, Q, N] to fit the dampings, got {list(scores.shape)}")
+    grid = [float(str(value)) for value in np.asarray(dampings)]  # float32 0.1 is 0.1 again
+    if default_damping is None:
+        raise StudyError(f"name the default damping, one of {grid}")
+    near = [i for i, value in enumerate(grid) if np.isclose(value, default_damping, rtol=1e-5, atol=0.0)]
+    if not near:
+        raise StudyError(f"default damping {default_damping} is not on the grid {grid}")
+    return scores, grid, near[0]

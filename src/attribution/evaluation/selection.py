@@ -1,0 +1,83 @@
+"""Choose the damping on one half of the subsets, report on the other.
+
+Damping tuned on the very models that score it makes every tuned number optimistic. Here the subsets are split once by
+the stream rng(seed, "halves"): even places of a permutation of the subset numbers select, odd places report. For each
+method and query kind the damping with the best mean score on the selection half is taken; its score on the reporting
+half is the tuned number, beside the score of the default damping on that same half.
+
+Shape letters: L dampings, Q queries, S subsets.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from attribution.core.rng import rng
+from attribution.errors import StudyError
+from attribution.evaluation.lds import lds_per_query
+
+KINDS = ("generated", "heldout", "training")  # a code c in a `kinds` array means KINDS[c]
+
+
+def halves(subsets: int, seed: int) -> dict[str, list[int]]:
+    """{"selection": [...], "reporting": [...]}: subset numbers of each half, ascending.
+
+    With an odd number the selection half has one more. Raises StudyError for fewer than 4 subsets.
+    """
+    if subsets < 4:
+        raise StudyError(f"choosing on one half and reporting on the other needs 4 subsets or more, got {subsets}")
+    order = rng(seed, "halves").permutation(subsets)
+    return {
+        "selection": sorted(int(s) for s in order[0::2]),
+        "reporting": sorted(int(s) for s in order[1::2]),
+    }
+
+
+def by_kind(kinds: np.ndarray, queries: int) -> dict[str, np.ndarray]:
+    """Query kind -> positions of its queries, in the order of KINDS.
+
+    kinds: [Q] names, or integer codes into KINDS. Raises StudyError for an unknown kind or a wrong length.
+    """
+    kinds = np.asarray(kinds)
+    if kinds.shape != (queries,):
+        raise StudyError(f"kinds must name all {queries} queries, got {list(kinds.shape)}")
+    if np.issubdtype(kinds.dtype, np.integer):
+        unknown = sorted(set(kinds.tolist()) - set(range(len(KINDS))))
+        names = np.array([KINDS[c] if c not in unknown else "" for c in kinds.tolist()])
+    else:
+        names = kinds.astype(str)
+        unknown = sorted(set(names.tolist()) - set(KINDS))
+    if unknown:
+        raise StudyError(f"unknown query kind {unknown[0]}: kinds are {', '.join(KINDS)}")
+    return {kind: np.flatnonzero(names == kind) for kind in KINDS if (names == kind).any()}
+
+
+def sweep(
+    predictions: np.ndarray, measured: np.ndarray, split: dict[str, list[int]], dampings: list[float]
+) -> list[dict[str, float]]:
+    """Mean score over the queries of every damping on both halves: [{damping, selection, reporting}], one kind.
+
+    predictions: [L, S, Q]; measured: [S, Q].
+    """
+    return [
+        {
+            "damping": damping,
+            **{half: float(lds_per_query(prediction[rows], measured[rows]).mean()) for half, rows in split.items()},
+        }
+        for damping, prediction in zip(dampings, predictions, strict=True)
+    ]
+
+
+def select(curve: list[dict[str, float]]) -> dict[str, Any]:
+    """Position and value of the damping that does best on the selection half, and whether it ends the grid.
+
+    The reporting half is not looked at. At the end of the grid a better damping may lie outside it. Equal scores: the
+    first of the grid.
+    """
+    best = int(np.argmax([point["selection"] for point in curve]))
+    dampings = [point["damping"] for point in curve]
+    return {
+        "position": best,
+        "damping": dampings[best],
+        "at_edge": len(curve) > 1 and dampings[best] in (min(dampings), max(dampings)),
+    }
