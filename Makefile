@@ -1,0 +1,77 @@
+# One command a purpose; each sets the environment up first if it is missing or older than its lock.
+#   make study                 the default study, then its report      STUDY=digits_unet for another one
+#   make study TORCH=cuda      the same with torch's CUDA build        PYTHON=/path/to/python3.11, CORES=4
+
+TORCH ?= cpu
+STUDY ?= digits
+CORES ?= all
+PYTHON ?= python3.11
+
+VENV := .venv
+STAMP := $(VENV)/attribution-lock
+LOCK := envs/$(TORCH).lock.txt
+PEERS := .peers/attribution-lock
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+ifeq ($(wildcard $(LOCK)),)
+  $(error TORCH=$(TORCH): there is no $(LOCK); use TORCH=cpu or TORCH=cuda)
+endif
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(TORCH))
+  .PHONY: $(STAMP)
+endif
+
+.PHONY: help env study smoke test lint locks clean-venv
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+env: $(STAMP)  ## set up .venv from the lock (TORCH=cpu or cuda)
+
+study: env  ## run the study (STUDY=digits) and write results/<study>/report.html
+	$(BIN)/snakemake --cores $(CORES) $(STUDY)
+	$(BIN)/snakemake --report results/$(STUDY)/report.html $(STUDY)
+
+smoke:  ## the whole workflow on a tiny study, in minutes
+	@$(MAKE) --no-print-directory study STUDY=smoke
+
+test: env $(PEERS)  ## run the tests
+	$(BIN)/pytest
+
+lint: env  ## check style, formatting and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python .ci/snakemake_lint.py
+
+locks: env  ## resolve envs/requirements.in anew into both lock files
+	$(BIN)/python envs/lock.py cpu > envs/.lock.part && mv envs/.lock.part envs/cpu.lock.txt
+	$(BIN)/python envs/lock.py cuda > envs/.lock.part && mv envs/.lock.part envs/cuda.lock.txt
+
+clean-venv:  ## remove .venv and .peers
+	rm -rf $(VENV) .peers .peers.part
+
+# The stamp goes first and comes last, so an interrupted installation never looks complete. A finished environment of
+# another lock is emptied: packages that the new lock does not name must not stay behind.
+$(STAMP): $(LOCK)
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 with venv is needed ($(PYTHON) is not); install it or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) from $(LOCK): about 2 GB, some minutes"
+	$(PYTHON) -m venv $(if $(wildcard $(STAMP)),--clear) $(VENV)
+	@rm -f $(STAMP)
+	$(PIP) install -r $(LOCK)
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import torch, sys; sys.exit("$(TORCH)" == "cuda" and torch.version.cuda is None)' || { \
+	  echo "TORCH=cuda, but pip chose a CPU build of torch: take the CPU wheels out of its find-links or extra index" >&2; exit 1; }
+	@echo $(TORCH) > $(STAMP)
+
+$(PEERS): envs/peers.lock.txt | env
+	@rm -rf .peers .peers.part
+	$(PIP) install --no-deps --target .peers.part -r $<
+	@touch .peers.part/attribution-lock
+	@mv .peers.part .peers

@@ -1,0 +1,63 @@
+"""The step that draws: its two files agree with the dataset's rows, and no loader is part of its identity."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attribution.core.store import load_meta, load_tensors
+from attribution.data import digits
+from attribution.workflow import fingerprint
+from attribution.workflow.dvc import locked_md5
+
+ROOT = Path(__file__).parents[2]
+
+
+def step(folder, spec):
+    code = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).hash
+    flags = ["--spec", json.dumps(spec), "--code", code, "--lock", "0", "--out", "results/toy/data"]
+    command = [sys.executable, "-m", "attribution.steps.dataset", *flags]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture
+def spec(monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "toy")  # keeps DVC out: the file is built
+    data = {"dataset": "digits", "train": 1000}
+    md5 = locked_md5(ROOT, "digits")
+    return {"seed": 0, "data": data, "queries": {"heldout": 50}, "dvc_md5": md5, "job": {}}
+
+
+def test_both_files_hold_the_datasets_rows(tmp_path, spec):
+    done = step(tmp_path, spec)
+    assert done.returncode == 0, done.stderr
+    whole, rows = digits.load(), []
+    for name, size in (("train", 1000), ("heldout", 797)):
+        path = tmp_path / "results/toy/data" / f"{name}.safetensors"
+        found = load_tensors(path)
+        assert found["images"].shape == (size, 1, 8, 8)
+        assert found["index"].dtype == np.int64
+        np.testing.assert_array_equal(found["images"], whole.images[found["index"]])
+        np.testing.assert_array_equal(found["labels"], whole.labels[found["index"]])
+        assert load_meta(path)["licence"] == "CC BY 4.0"
+        rows += list(found["index"])
+    assert sorted(rows) == list(range(1797))
+
+
+def test_a_dataset_file_of_other_content_stops_the_step(tmp_path, spec):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "digits.safetensors").write_bytes(b"something else")
+    done = step(tmp_path, spec)
+    assert done.returncode == 1
+    assert "data/digits.safetensors: expected md5" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_edit_in_a_loader_invalidates_no_draw():
+    """The bytes of the dataset do; with the loaders in the closure, every model would be trained again."""
+    modules = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).modules
+    assert "attribution.data.draw" in modules
+    assert not {"attribution.data.cifar", "attribution.data.digits", "attribution.steps.build_dataset"} & set(modules)
