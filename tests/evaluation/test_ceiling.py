@@ -34,7 +34,8 @@ def test_spearman_brown_closed_forms() -> None:
     assert spearman_brown(0.5, 1) == 0.5
     assert spearman_brown(0.5, 2) == pytest.approx(2 / 3)
     assert attainable(0.5, 2) == pytest.approx(np.sqrt(2 / 3))
-    assert attainable(-0.2, 2) == 0.0 and attainable(1.0, 3) == 1.0
+    assert attainable(-0.2, 2) == 0.0
+    assert attainable(1.0, 3) == 1.0
 
 
 @pytest.mark.parametrize(("reliability", "replicates"), [(0.2, 3.0), (0.5, 7.5), (0.9, 0.4)])
@@ -43,8 +44,10 @@ def test_equivalent_replicates_inverts_spearman_brown(reliability: float, replic
 
 
 def test_equivalent_replicates_where_no_number_fits() -> None:
-    assert equivalent_replicates(0.5, 0.0) == np.inf and equivalent_replicates(0.5, -0.1) == np.inf
-    assert equivalent_replicates(-0.1, 0.5) == 0.0 and equivalent_replicates(-0.1, -0.2) == 0.0
+    assert equivalent_replicates(0.5, 0.0) == np.inf
+    assert equivalent_replicates(0.5, -0.1) == np.inf
+    assert equivalent_replicates(-0.1, 0.5) == 0.0
+    assert equivalent_replicates(-0.1, -0.2) == 0.0
     assert equivalent_replicates(1.0, 0.5) == np.inf
 
 
@@ -65,7 +68,8 @@ def test_record_has_the_known_reliability_inside_its_interval() -> None:
         [measured(1, "low", signal[:, :15], 3, 0.3), measured(1, "high", signal[:, 15:], 3, 0.8)], axis=2
     )
     record = evaluate_ceiling(outcomes, kinds, 0, 200, 0.95)
-    assert list(record["kinds"]) == ["generated", "training"] and record["replicates"] == 3
+    assert list(record["kinds"]) == ["generated", "training"]
+    assert record["replicates"] == 3
     for kind, known in (("generated", 0.3), ("training", 0.8)):
         entry = record["kinds"][kind]
         assert entry["n"] == {"queries": 15, "subsets": 60}
@@ -98,7 +102,8 @@ def test_control_recovers_both_reliabilities(independent: int) -> None:
     assert entry["own"]["value"] == pytest.approx(rank(0.4), abs=0.04)
     worth = float(equivalent_replicates(rank(0.8), rank(0.4)))  # 5.9
     low, high = entry["equivalent_replicates"]["interval"]
-    assert low < worth < high and entry["equivalent_replicates"]["value"] == pytest.approx(worth, rel=0.2)
+    assert low < worth < high
+    assert entry["equivalent_replicates"]["value"] == pytest.approx(worth, rel=0.2)
 
 
 def test_control_of_pure_noise_says_that_no_number_suffices() -> None:

@@ -21,7 +21,8 @@ def test_resamples_depend_on_seed_and_number_alone() -> None:
     fewer, _ = resamples(3, 5, 9, 7)
     np.testing.assert_array_equal(subsets[:5], fewer)
     np.testing.assert_array_equal(subsets[:, :], resamples(3, 20, 9, 4)[0])  # other kinds meet the same subsets
-    assert (subsets.sum(1) == 9).all() and (queries.sum(1) == 7).all()
+    assert (subsets.sum(1) == 9).all()
+    assert (queries.sum(1) == 7).all()
     assert not np.array_equal(subsets, resamples(4, 20, 9, 7)[0])
 
 
@@ -100,7 +101,8 @@ def test_difference_is_paired() -> None:
     low, high = paired["interval"]
     unpaired = percentile(a - stream.permutation(b), 0.95)
     # other resamples for the second method give the unpaired interval, which is wide enough to hold 0
-    assert low > 0 > unpaired[0] and high - low < 0.6 * (unpaired[1] - unpaired[0])
+    assert low > 0 > unpaired[0]
+    assert high - low < 0.6 * (unpaired[1] - unpaired[0])
     assert difference(0.7, a, 0.7, a, 0.95) == {"value": 0.0, "interval": [0.0, 0.0]}
     with pytest.raises(StudyError, match="paired difference of 300 and 299"):
         difference(0.7, a, 0.6, b[1:], 0.95)

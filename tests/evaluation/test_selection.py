@@ -33,7 +33,9 @@ def run(scores: np.ndarray, masks: np.ndarray, outcomes: np.ndarray, default: fl
 def test_halves_are_a_fixed_partition() -> None:
     split = halves(33, 7)
     assert sorted(split["selection"] + split["reporting"]) == list(range(33))
-    assert len(split["selection"]) == 17 and split == halves(33, 7) and split != halves(33, 8)
+    assert len(split["selection"]) == 17
+    assert split == halves(33, 7)
+    assert split != halves(33, 8)
     with pytest.raises(StudyError, match="4 subsets"):
         halves(3, 0)
 
@@ -58,7 +60,8 @@ def test_select_reads_the_selection_half_alone() -> None:
         {"damping": 10.0, "selection": 0.3, "reporting": 0.8},
     ]
     assert select(curve) == {"position": 1, "damping": 1.0, "at_edge": False}
-    assert select(curve[:2])["at_edge"] and not select(curve[:1])["at_edge"]
+    assert select(curve[:2])["at_edge"]
+    assert not select(curve[:1])["at_edge"]
 
 
 def test_scores_fitted_to_the_selection_half_get_no_credit() -> None:
@@ -70,7 +73,8 @@ def test_scores_fitted_to_the_selection_half_get_no_credit() -> None:
     record, _ = run(np.stack([fitted, weights]), masks, outcomes)
     for kind in ("training", "heldout"):
         entry = record["kinds"][kind]
-        assert entry["selected_damping"] == 0.1 and entry["sweep"][0]["selection"] == pytest.approx(1.0)
+        assert entry["selected_damping"] == 0.1
+        assert entry["sweep"][0]["selection"] == pytest.approx(1.0)
         # reported on the selection half it would score 1, on all subsets about 0.5
         assert abs(entry["lds"]) < 0.3
         assert entry["default"]["lds"] > entry["lds"]
@@ -104,9 +108,12 @@ def test_record_and_arrays_agree_with_the_plain_formulas() -> None:
         each = lds_per_query(good[reporting][:, queries], truth[reporting][:, queries])
         entry = record["kinds"][kind]
         np.testing.assert_allclose(arrays["per_query"][queries], each, atol=1e-12)
-        assert entry["lds"] == pytest.approx(each.mean()) and entry["n"] == {"queries": 10, "subsets": 16}
+        assert entry["lds"] == pytest.approx(each.mean())
+        assert entry["n"] == {"queries": 10, "subsets": 16}
         assert entry["interval"][0] < entry["lds"] < entry["interval"][1]
-        assert entry["selected_damping"] == 0.1 and entry["default"]["damping"] == 1.0 and entry["at_edge"]
+        assert entry["selected_damping"] == 0.1
+        assert entry["default"]["damping"] == 1.0
+        assert entry["at_edge"]
         assert entry["sweep"][0]["reporting"] == pytest.approx(entry["lds"])
         assert entry["sweep"][1]["reporting"] == pytest.approx(entry["default"]["lds"])
         assert arrays[f"replicates_{kind}"].shape == arrays[f"replicates_default_{kind}"].shape == (60,)
@@ -121,8 +128,11 @@ def test_methods_without_damping_meet_on_the_same_half() -> None:
     graded, graded_arrays = run(np.stack([weights, -weights]), masks, outcomes, default=0.1)
     for kind in ("heldout", "training"):
         entry = plain["kinds"][kind]
-        assert entry["selected_damping"] is None and entry["default"] is None and entry["sweep"] == []
-        assert entry["lds"] == graded["kinds"][kind]["lds"] and entry["interval"] == graded["kinds"][kind]["interval"]
+        assert entry["selected_damping"] is None
+        assert entry["default"] is None
+        assert entry["sweep"] == []
+        assert entry["lds"] == graded["kinds"][kind]["lds"]
+        assert entry["interval"] == graded["kinds"][kind]["interval"]
         np.testing.assert_array_equal(arrays[f"replicates_{kind}"], graded_arrays[f"replicates_{kind}"])
     assert "per_query_default" not in arrays
 

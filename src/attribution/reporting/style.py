@@ -1,0 +1,137 @@
+"""One look for all figures: palette, names, sizes, and files that are the same bytes on every run.
+
+Colours are seaborn's colour-blind palette and belong to the method: a method keeps its colour and marker in every
+figure. Sizes fit a README column (about 830 pixels), with text that is still read there.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attribution.core.store import atomic
+from attribution.errors import StudyError
+
+WIDTH = 8.3  # inches
+KINDS = {"generated": "Generated", "heldout": "Held-out", "training": "Training"}
+METHODS = {
+    "random": "Random",
+    "pixel_cosine": "Pixel cosine",
+    "pixel_l2": "Pixel distance",
+    "same_class": "Same class",
+    "gradient_dot": "Gradient dot",
+    "gradient_cosine": "Gradient cosine",
+    "tracin": "TracIn",
+    "retrac": "ReTrac",
+    "trak": "TRAK",
+    "dtrak": "D-TRAK",
+    "journey_trak": "Journey-TRAK",
+    "relative_if": "RelatIF",
+    "renormalised_if": "Renormalised",
+    "kfac": "K-FAC",
+    "ekfac": "EK-FAC",
+    "exact_ggn": "Exact GGN",
+    "ascent": "Ascent",
+    "forward_inf": "Forward-INF",
+    "abu": "AbU",
+    "abu_plus": "AbU+",
+    "mucs": "MUCS",
+    "ablation": "Ablation",
+    "ensemble_rank": "Ensemble rank",
+    "ensemble_stack": "Ensemble stack",
+}
+_COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
+_SPARE = (6, 8, 4, 5, 3, 9)  # palette entries for the other methods, in the order of METHODS
+_MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
+_GREY = (0.45, 0.45, 0.45)
+
+RC = {
+    **sns.axes_style("ticks"),
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#808080",
+    "xtick.color": "#404040",
+    "ytick.color": "#404040",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "attribution",
+    "svg.fonttype": "path",
+}
+
+
+styled = matplotlib.rc_context(RC)  # decorator: a figure is drawn and saved under these settings alone
+
+
+def name(method: str) -> str:
+    """The method as readers know it; an unknown one as its words."""
+    return METHODS.get(method, method.replace("_", " "))
+
+
+def colour(method: str) -> tuple[float, ...]:
+    """The method's colour, the same in every figure; grey for random."""
+    palette = sns.color_palette("colorblind", 10)
+    if method == "random":
+        return _GREY
+    return palette[_COLOURS[method] if method in _COLOURS else _SPARE[_place(method) % len(_SPARE)]]
+
+
+def marker(method: str) -> str:
+    """The method's marker: tells apart methods that share a colour, and all of them in print."""
+    return _MARKERS[_place(method) % len(_MARKERS)]
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of README width and its axes [rows, columns]; without pyplot, so no global state is left behind."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def kinds_of(found: Sequence[str]) -> list[str]:
+    """The kinds among `found`, in the order of KINDS; StudyError for an unknown one or none."""
+    unknown = sorted(set(found) - set(KINDS))
+    if unknown or not found:
+        raise StudyError(f"unknown query kind {unknown[0]}" if unknown else "nothing to draw: no query kind is given")
+    return [kind for kind in KINDS if kind in found]
+
+
+def picture(axes: Axes, image: np.ndarray) -> None:
+    """Show an image [H, W, C] of values in 0..1 without interpolation; one channel is grey, NaN is blank."""
+    shown = image[..., 0] if image.shape[-1] == 1 else np.nan_to_num(image, nan=1.0)
+    axes.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    sns.despine(ax=axes, left=True, bottom=True)
+
+
+@styled
+def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
+    """Write {folder}/{name}.png (192 dots an inch) and .svg; equal figures give equal bytes (no dates, fixed ids)."""
+    paths = []
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        path = Path(folder) / f"{name}.{suffix}"
+        with atomic(path) as part:
+            figure.savefig(part, format=suffix, dpi=192, metadata=metadata)
+        paths.append(path)
+    return paths
+
+
+def _place(method: str) -> int:
+    return list(METHODS).index(method) if method in METHODS else len(METHODS) + sum(method.encode())

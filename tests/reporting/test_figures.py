@@ -1,0 +1,167 @@
+"""Figures: what is drawn is what was given; files are whole and the same bytes twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from attribution.core.rng import rng
+from attribution.errors import StudyError
+from attribution.reporting import figures, pictures
+from attribution.reporting.style import METHODS, colour, marker, save
+
+KINDS = ("generated", "heldout", "training")
+
+
+def record(level: float, with_damping: bool) -> dict:
+    sweep = [
+        {"damping": d, "selection": level - s, "reporting": level - s - 0.01} for d, s in ((1.0, 0.0), (0.1, 0.05))
+    ]
+    return {
+        kind: {
+            "lds": level - 0.01,
+            "interval": [level - 0.1, level + 0.05],
+            "selected_damping": 1.0 if with_damping else None,
+            "default": {"damping": 0.1, "lds": level - 0.06, "interval": [0, 1]} if with_damping else None,
+            "sweep": sweep if with_damping else [],
+        }
+        for kind in KINDS
+    }
+
+
+RECORDS = {"random": record(0.0, False), "ekfac": record(0.8, True), "trak": record(0.6, True)}
+CEILINGS = {kind: {"ceiling": 0.9, "interval": [0.85, 0.95]} for kind in KINDS}
+CONTROL = {
+    "heldout": {
+        "crn": {"value": 0.8, "interval": [0.7, 0.9]},
+        "own": {"value": 0.4, "interval": [-0.1, 0.6]},
+        "equivalent_replicates": {"value": 6.0, "interval": [2.0, None]},
+    }
+}
+
+
+def lines(figure: Figure, panel: int) -> list[tuple[list[float], list[float]]]:
+    return [
+        (np.atleast_1d(line.get_xdata()).tolist(), np.atleast_1d(line.get_ydata()).tolist())
+        for line in figure.axes[panel].lines
+    ]
+
+
+def test_lds_by_method_draws_every_score_best_first() -> None:
+    figure = figures.lds_by_method(RECORDS, CEILINGS)
+    assert [axes.get_title() for axes in figure.axes] == ["Generated", "Held-out", "Training"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["EK-FAC", "TRAK", "Random"]
+    drawn = lines(figure, 1)
+    for row, level in enumerate((0.8, 0.6, 0.0)):
+        assert ([level - 0.01], [row]) in drawn
+        assert ([level - 0.1, level + 0.05], [row, row]) in drawn
+    assert ([0.9, 0.9], [0, 1]) in drawn  # the ceiling
+
+
+def test_damping_sweep_draws_both_halves_and_marks() -> None:
+    figure = figures.damping_sweep(RECORDS)
+    drawn = lines(figure, 0)
+    assert ([0.1, 1.0], [pytest.approx(0.74), pytest.approx(0.79)]) in drawn  # reporting, ascending in damping
+    assert ([0.1, 1.0], [pytest.approx(0.75), pytest.approx(0.8)]) in drawn  # selection
+    assert ([1.0], [pytest.approx(0.79)]) in drawn  # chosen
+    assert ([0.1], [pytest.approx(0.74)]) in drawn  # default
+    assert figure.axes[0].get_xscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["EK-FAC", "TRAK"]
+    with pytest.raises(StudyError, match="no damping sweep"):
+        figures.damping_sweep({"random": RECORDS["random"]})
+
+
+def test_lds_by_draws_draws_each_line() -> None:
+    rows = [
+        {"method": m, "kind": k, "draws": d, "lds": level * d / 100, "interval": [0.0, 1.0]}
+        for m, level in (("trak", 0.5), ("ekfac", 0.7))
+        for k in ("heldout", "training")
+        for d in (100, 10)
+    ]
+    figure = figures.lds_by_draws(rows)
+    assert ([10, 100], [pytest.approx(0.07), pytest.approx(0.7)]) in lines(figure, 0)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["EK-FAC", "TRAK"]
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["10", "100"]
+    with pytest.raises(StudyError, match="no draws sweep"):
+        figures.lds_by_draws([])
+
+
+def test_seed_control_says_what_one_replicate_is_worth() -> None:
+    figure = figures.seed_control(CONTROL)
+    assert ([0.7, 0.9], [-0.13, -0.13]) in lines(figure, 0)
+    assert figure.axes[0].texts[0].get_text() == "worth 6 with\nown seeds [2, ∞]"
+    assert "any number" in figures.worth_text({"value": None, "interval": [None, None]})
+    assert "(> 3)" in figures.worth_text({"value": None, "interval": [3.0, None]})
+
+
+def test_mosaic_places_images_row_by_row() -> None:
+    images = np.linspace(-1, 1, 3)[:, None, None, None] * np.ones((3, 1, 2, 2))
+    shown = pictures.mosaic(images, 2, 1)
+    assert shown.shape == (5, 5, 1)
+    assert (shown[:2, :2] == 0).all()
+    assert (shown[:2, 3:] == 0.5).all()
+    assert (shown[3:, :2] == 1).all()
+    assert np.isnan(shown[2]).all()
+    assert np.isnan(shown[3:, 3:]).all()
+    assert pictures.mosaic(np.full((1, 3, 2, 2), 7.0), 1, 1).max() == 1.0
+    with pytest.raises(StudyError, match="1 or 3 channels"):
+        pictures.mosaic(np.zeros((1, 4, 2, 2)), 1, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_top_influences_shows_the_chosen_examples(channels: int) -> None:
+    images = np.clip(rng(0, "test images").normal(size=(9, channels, 4, 4)), -1, 1)
+    top = {"ekfac": np.array([[3, 1], [8, 0]]), "pixel_l2": np.array([[2, 4], [5, 6]])}
+    figure = pictures.top_influences(images[:2], ["generated 0", "training 5"], images, top)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["Query", "EK-FAC", "Pixel distance"]
+    assert figure.axes[3].get_ylabel() == "training 5"
+    shown = np.asarray(figure.axes[4].images[0].get_array()).reshape(4, 9, channels)  # second row, EK-FAC
+    np.testing.assert_allclose(shown[:, :4], (images[8].transpose(1, 2, 0) + 1) / 2)
+    np.testing.assert_allclose(shown[:, 5:], (images[0].transpose(1, 2, 0) + 1) / 2)
+    with pytest.raises(StudyError, match="each of the 2 queries"):
+        pictures.top_influences(images[:2], ["one"], images, top)
+
+
+def test_predicted_vs_actual_standardises_and_correlates() -> None:
+    stream = rng(0, "test panels")
+    prediction = 5 + 3 * stream.normal(size=(20, 3))
+    measured = np.stack([prediction[:, 0] ** 3, -prediction[:, 1], stream.normal(size=20)], axis=1)
+    figure = pictures.predicted_vs_actual(prediction, measured, ["a", "b", "c"], "ekfac", 2)
+    assert r"$\rho$ = 1.00" in figure.axes[0].get_title()
+    assert r"$\rho$ = -1.00" in figure.axes[1].get_title()
+    points = np.asarray(figure.axes[1].collections[0].get_offsets())
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(points.std(0), 1)
+    np.testing.assert_allclose(points[:, 0], -points[:, 1])
+    assert not figure.axes[3].axison
+    with pytest.raises(StudyError, match="same Q"):
+        pictures.predicted_vs_actual(prediction, measured, ["a", "b"], "ekfac", 2)
+
+
+def test_files_are_the_same_bytes_twice_and_hold_no_date(tmp_path: Path) -> None:
+    written = [save(figures.seed_control(CONTROL), tmp_path / folder, "seed_control") for folder in ("a", "b")]
+    assert [path.name for path in written[0]] == ["seed_control.png", "seed_control.svg"]
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes()  # random element ids would differ
+    assert b"<dc:date>" not in written[0][1].read_bytes()
+    assert written[0][0].read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["seed_control.png", "seed_control.svg"]
+
+
+def test_samples_keep_the_shape_of_the_grid(tmp_path: Path) -> None:
+    figure = pictures.samples(rng(0, "test samples").uniform(-1, 1, size=(7, 1, 8, 8)), 4)
+    assert figure.axes[0].images[0].get_array().shape == (17, 35)
+    width, height = figure.get_size_inches()
+    assert height / width == pytest.approx(17 / 35, rel=0.05)
+
+
+def test_methods_are_told_apart() -> None:
+    looks = {(colour(m), marker(m)) for m in METHODS}
+    assert len(looks) == len(METHODS)
+    assert colour("ekfac_seventh") == colour("ekfac_seventh")
+
+
+def test_unknown_kind_is_refused() -> None:
+    with pytest.raises(StudyError, match="unknown query kind test"):
+        figures.lds_by_method({"ekfac": {"test": RECORDS["ekfac"]["heldout"]}}, {})
