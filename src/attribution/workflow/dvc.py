@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from attribution.errors import StudyError
+from attribution.workflow.config import read_yaml
 
 LOCK = "dvc.lock"
 
@@ -27,13 +28,11 @@ def locked_md5(root: Path | str, stage: str) -> str | None:
     path = Path(root, LOCK)
     if not path.exists():
         return None
-    import yaml  # comes with Snakemake; the module stays importable without it
-
     try:
-        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        lock = read_yaml(path) or {}
         outs = lock.get("stages", {}).get(stage, {}).get("outs", [])
         found = [out["md5"] for out in outs if out["path"] == dataset_path(stage)]
-    except (OSError, ValueError, yaml.YAMLError, AttributeError, LookupError, TypeError) as error:
+    except (StudyError, AttributeError, LookupError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise StudyError(f"{path}: unreadable or damaged ({reason}); restore it with: git checkout {LOCK}") from error
     return found[0] if found else None

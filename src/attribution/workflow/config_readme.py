@@ -1,0 +1,110 @@
+"""config/README.md, generated from the schema: one table a section, with the values of config/digits.yaml beside it.
+
+`python -m attribution.workflow.config_readme` writes it; with `--check` it exits with 1 where the file is stale.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from attribution.errors import StudyError
+from attribution.workflow.config import read_yaml
+from attribution.workflow.config_schema import Schema, describe, kinds, resolve
+
+SCHEMA = Path("workflow", "schemas", "study.schema.yaml")
+EXAMPLE = Path("config", "digits.yaml")
+README = Path("config", "README.md")
+
+HEAD = """# Configs
+
+<!-- Generated from workflow/schemas/study.schema.yaml by `python -m attribution.workflow.config_readme`. -->
+
+One file here is one study. Every key is required unless it is marked optional; there are no defaults, and a key that is
+not listed here is refused. The last column is the value in `digits.yaml`.
+"""
+
+
+def render(root: Path | str) -> str:
+    """The text of config/README.md for the schema and the digits study under `root`."""
+    schema = read_yaml(Path(root, SCHEMA))
+    example = read_yaml(Path(root, EXAMPLE)) if Path(root, EXAMPLE).is_file() else {}
+    plain = {name: part for name, part in schema["properties"].items() if _is_value(part)}
+    parts = [HEAD, _table([_row("", name, part, schema, example) for name, part in plain.items()])]
+    for name, section in schema["properties"].items():
+        if name in plain:
+            continue
+        optional = "" if name in schema["required"] else " (optional)"
+        parts.append(f"\n## {name}{optional}\n\n{_sentence(section['description'])}\n")
+        value = example.get(name, {})
+        if "oneOf" in section:
+            for kind, option in zip(kinds(section), section["oneOf"], strict=True):
+                parts.append(f"\nWith `kind: {kind}`:\n")
+                parts.append(_table(_rows("", option, schema, value if value.get("kind") == kind else {})))
+        else:
+            parts.append(_table(_rows("", section, schema, value)))
+    return "".join(parts)
+
+
+def main(arguments: list[str], root: Path | str = ".") -> int:
+    """Write the file, or compare it (`--check`); the exit status."""
+    path = Path(root, README)
+    try:
+        text = render(root)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if "--check" not in arguments:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{README}: stale; write it again with `python -m attribution.workflow.config_readme`", file=sys.stderr)
+    return 1
+
+
+def _rows(prefix: str, section: Schema, whole: Schema, example: dict[str, Any]) -> list[list[str]]:
+    """One row a key; a section within a section has a row of its own and its keys below it."""
+    rows = []
+    for name, part in section["properties"].items():
+        part = resolve(part, whole)
+        rows.append(_row(prefix, name, part, section, example))
+        if part.get("properties"):
+            rows += _rows(f"{prefix}{name}.", part, whole, example.get(name, {}))
+    return rows
+
+
+def _row(prefix: str, name: str, part: Schema, section: Schema, example: dict[str, Any]) -> list[str]:
+    optional = name not in section.get("required", [])
+    kind, _, limits = describe(part).partition(" ")
+    if kind == "one" or "const" in part:
+        words = all(isinstance(choice, str) for choice in part.get("enum", []))
+        kind, limits = "word" if words else "integer", describe(part)
+    if part.get("type") == "array":
+        kind, limits = "list", describe(part).removeprefix("list of ")
+    if part.get("type") == "object":
+        kind, limits = "section", "" if part.get("properties") else "{}"
+    value = example.get(name, "")
+    shown = "" if value == "" or (isinstance(value, dict) and value) else f"`{_plain(value)}`"
+    meaning = part["description"] + (" (optional)" if optional else "")
+    return [f"`{prefix}{name}`", kind, limits, meaning, shown]
+
+
+def _table(rows: list[list[str]]) -> str:
+    head = [["key", "type", "range", "meaning", "digits.yaml"], ["---"] * 5]
+    return "\n" + "".join("| " + " | ".join(row) + " |\n" for row in head + rows)
+
+
+def _is_value(part: Schema) -> bool:
+    return part.get("type") not in ("object", None)
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""Rules between the keys of a config, which a schema cannot hold: sizes that must fit into each other."""
+
+from itertools import pairwise
+from typing import Any
+
+IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000}
+
+
+def broken_rule(config: dict[str, Any]) -> tuple[str, str] | None:
+    """Dotted key and message of the first rule that a config (valid by its schema) breaks, else None."""
+    for rule in (_design, _queries, _diffusion, _training, _denoiser, _dampings, _draws):
+        if problem := rule(config):
+            return problem
+    return None
+
+
+def _design(config: dict[str, Any]) -> tuple[str, str] | None:
+    design = config["design"]
+    if design["control_subsets"] > design["subsets"]:
+        return "design.control_subsets", _more(design["control_subsets"], "design.subsets", design["subsets"])
+    return None
+
+
+def _queries(config: dict[str, Any]) -> tuple[str, str] | None:
+    train, queries, dataset = config["data"]["train"], config["queries"], config["data"]["dataset"]
+    if queries["training"] > train:
+        return "queries.training", _more(queries["training"], "data.train", train)
+    if train + queries["heldout"] > IMAGES[dataset]:
+        both = f"{train} with queries.heldout {queries['heldout']}"
+        return "data.train", f"{both} is more than the {IMAGES[dataset]} images of {dataset}; lower one of them"
+    return None
+
+
+def _diffusion(config: dict[str, Any]) -> tuple[str, str] | None:
+    diffusion, steps = config["diffusion"], config["sampling"]["steps"]
+    if diffusion["beta_start"] > diffusion["beta_end"]:
+        return "diffusion.beta_start", _more(diffusion["beta_start"], "diffusion.beta_end", diffusion["beta_end"])
+    if steps > diffusion["timesteps"]:
+        return "sampling.steps", _more(steps, "diffusion.timesteps", diffusion["timesteps"])
+    return None
+
+
+def _training(config: dict[str, Any]) -> tuple[str, str] | None:
+    training, fraction, train = config["training"], config["design"]["fraction"], config["data"]["train"]
+    if fraction * train < training["batch"] - 1e-9:  # 0.29 * 100 is 28.999999999999996
+        size = f"the {fraction * train:g} examples of a subset (design.fraction {fraction} of data.train {train})"
+        return "training.batch", f"{training['batch']} is more than {size}; lower it or raise one of them"
+    if training["warmup_steps"] > training["steps"]:
+        return "training.warmup_steps", _more(training["warmup_steps"], "training.steps", training["steps"])
+    return None
+
+
+def _denoiser(config: dict[str, Any]) -> tuple[str, str] | None:
+    denoiser = config["denoiser"]
+    if denoiser["kind"] != "unet":
+        return None
+    channels, groups = denoiser["block_out_channels"], denoiser["norm_num_groups"]
+    for key in ("down_block_types", "up_block_types"):
+        if len(denoiser[key]) != len(channels):
+            count = f"{len(denoiser[key])} blocks for the {len(channels)} entries of denoiser.block_out_channels"
+            return f"denoiser.{key}", f"{count}; write one block for each entry"
+    if any(channel % groups for channel in channels):
+        return (
+            "denoiser.norm_num_groups",
+            f"{groups} does not divide each of denoiser.block_out_channels {channels}",
+        )
+    return None
+
+
+def _dampings(config: dict[str, Any]) -> tuple[str, str] | None:
+    for method, settings in config["methods"].items():
+        if "dampings" in settings and settings["damping"] not in settings["dampings"]:
+            message = f"{settings['damping']} is not one of its dampings {settings['dampings']}; add it there"
+            return f"methods.{method}.damping", message
+    return None
+
+
+def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
+    if "draws_sweep" not in config:
+        return None
+    sweep, most = config["draws_sweep"]["draws"], config["gradients"]["draws"]
+    if any(after <= before for before, after in pairwise(sweep)):
+        return "draws_sweep.draws", f"{sweep} must increase from each entry to the next"
+    if sweep[-1] > most:
+        return "draws_sweep.draws", _more(sweep[-1], "gradients.draws", most)
+    return None
+
+
+def _more(value: float, key: str, limit: float) -> str:
+    return f"{value} is more than {key} ({limit}); lower it to at most {limit}"

@@ -1,0 +1,124 @@
+"""A config held to its schema, and the schema in words: which key is wrong, what stands there, what may stand there."""
+
+import math
+from typing import Any
+
+from attribution.workflow.spec import nearest
+
+Schema = dict[str, Any]
+RANK = {"additionalProperties": 0, "type": 1, "required": 3}
+
+
+def first_problem(config: Any, schema: Schema) -> tuple[str, str] | None:
+    """Dotted key and message of the first error, an unknown key before the key that it probably stands for; else None.
+
+    Integers are written without a point, and numbers are finite: JSON Schema itself would take 1000.0 for an integer
+    and let NaN through every range.
+    """
+    import jsonschema
+
+    standard = jsonschema.Draft202012Validator
+    types = standard.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
+    validator = jsonschema.validators.extend(standard, type_checker=types)(schema)
+    errors = [narrow for error in validator.iter_errors(config) for narrow in _narrowed(error)]
+    errors.sort(key=lambda error: (RANK.get(error.validator, 2), _dotted(error)))
+    return _explain(errors[0], schema) if errors else None
+
+
+def resolve(schema: Schema, whole: Schema) -> Schema:
+    """The schema that a `$ref: "#/$defs/<name>"` points to, with the keywords written beside the reference."""
+    if "$ref" not in schema:
+        return schema
+    return whole["$defs"][schema["$ref"].removeprefix("#/$defs/")] | {k: v for k, v in schema.items() if k != "$ref"}
+
+
+def describe(schema: Schema) -> str:
+    """What a schema allows, in words: `integer >= 1`, `one of mc, type2`, `list of number > 0`."""
+    if "oneOf" in schema:
+        return "kind: one of " + ", ".join(kinds(schema))
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        fewest = f" (at least {schema['minItems']})" if schema.get("minItems", 0) > 1 else ""
+        return f"list of {describe(schema['items'])}{fewest}"
+    if schema.get("type") == "object":
+        return f"keys {', '.join(schema['properties'])}" if schema.get("properties") else "{}"
+    limits = [
+        f"{sign} {schema[keyword]}"
+        for keyword, sign in (
+            ("minimum", ">="),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "<="),
+            ("exclusiveMaximum", "<"),
+            ("multipleOf", "a multiple of"),
+        )
+        if keyword in schema
+    ]
+    return " ".join([schema["type"], " and ".join(limits)]).strip()
+
+
+def kinds(schema: Schema) -> list[str]:
+    """The `kind` of each alternative of a `oneOf`, in order."""
+    return [option["properties"]["kind"]["const"] for option in schema["oneOf"]]
+
+
+def _narrowed(error: Any) -> list[Any]:
+    """A failed `oneOf` becomes the errors of the alternative whose `kind` was chosen."""
+    if error.validator != "oneOf" or not isinstance(error.instance, dict):
+        return [error]
+    known, kind = kinds(error.schema), error.instance.get("kind")
+    return [e for e in error.context if e.schema_path[0] == known.index(kind)] if kind in known else [error]
+
+
+def _explain(error: Any, whole: Schema) -> tuple[str, str]:
+    key, schema, value = _dotted(error), error.schema, error.instance
+    if error.validator == "additionalProperties":
+        allowed = list(schema.get("properties", {}))
+        name = next(name for name in value if name not in allowed)
+        message = f"unknown key; {nearest(name, allowed)}(allowed: {', '.join(allowed) or 'none'})"
+        return f"{key}.{name}".lstrip("."), message
+    if error.validator == "required":
+        name = next(name for name in schema["required"] if name not in value)
+        wanted = resolve(schema["properties"][name], whole)
+        return f"{key}.{name}".lstrip("."), f"missing; {wanted['description']} ({describe(wanted)})"
+    if error.validator == "oneOf":
+        if not isinstance(value, dict) or "kind" not in value:
+            return f"{key}.kind", f"missing; {schema['description']} ({describe(schema)})"
+        kind = value["kind"]
+        close = nearest(str(kind), kinds(schema))
+        return f"{key}.kind", f"{kind!r} is not allowed; {close}({describe(schema)})"
+    if error.validator == "uniqueItems":
+        return key, f"{value!r} holds a value twice"
+    close = nearest(value, schema["enum"]) if "enum" in schema and isinstance(value, str) else ""
+    return key, f"{value!r} is not allowed; {close}{_hint(value, schema)}(expected {describe(schema)})"
+
+
+def _hint(value: Any, schema: Schema) -> str:
+    """Help with YAML's traps: 1e-3 is a word, and a key without a value is null."""
+    if isinstance(value, str) and schema.get("type") == "number" and _reads_as_number(value):
+        return f"YAML reads that as text, write {float(value)!r} "
+    if value is None:
+        return "the key has no value " if schema.get("properties") else "write {} after the colon "
+    return ""
+
+
+def _dotted(error: Any) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path]
+    return "".join(parts).lstrip(".")
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

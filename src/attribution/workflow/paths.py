@@ -1,0 +1,69 @@
+"""Names that stand in paths: studies, cohorts, methods, query kinds.
+
+A cohort is the set of models that one batched job trains: `full` is the model trained on every example, `crn0_000_031`
+the models of subsets 0 to 31 in replicate 0 under common random numbers (crn), `own1_032_063` those of replicate 1 with
+a seed of their own each (the control). Numbers have three digits, more where needed. Cohorts are cut at multiples of
+design.cohort, so a larger design keeps the names of all full cohorts and with them their trained models.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from attribution.errors import StudyError
+
+STUDY = r"[a-z][a-z0-9_]*"
+METHOD = r"[a-z][a-z0-9_]*"
+KIND = r"generated|heldout|training"
+COHORT = r"full|(?:crn|own)\d+_\d{3,}_\d{3,}"
+
+_PARTS = re.compile(r"(crn|own)(\d+)_(\d{3,})_(\d{3,})")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Subsets `first` to `last`, both included, of one replicate; the stream `full` is one model, numbered 0."""
+
+    stream: str
+    replicate: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        if self.stream == "full":
+            return "full"
+        return f"{self.stream}{self.replicate}_{self.first:03d}_{self.last:03d}"
+
+    @property
+    def subsets(self) -> range:
+        """The subsets' numbers, in the order in which the job holds its models."""
+        return range(self.first, self.last + 1)
+
+
+FULL = Cohort("full", 0, 0, 0)
+
+
+def parse(name: str) -> Cohort:
+    """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
+    if name == "full":
+        return FULL
+    if match := _PARTS.fullmatch(name):
+        cohort = Cohort(match[1], int(match[2]), int(match[3]), int(match[4]))
+        if cohort.name == name and cohort.first <= cohort.last:
+            return cohort
+    raise StudyError(
+        f"{name}: not a cohort (expected full, or <crn|own><replicate>_<first>_<last>, as in crn0_000_031)"
+    )
+
+
+def cohorts(config: dict[str, Any]) -> list[str]:
+    """Every cohort of a study: full, then crn by replicate, then own by replicate for the first control subsets."""
+    design = config["design"]
+    names = [FULL.name]
+    for stream, subsets in (("crn", design["subsets"]), ("own", design["control_subsets"])):
+        for replicate in range(design["replicates"]):
+            for first in range(0, subsets, design["cohort"]):
+                last = min(first + design["cohort"], subsets) - 1
+                names.append(Cohort(stream, replicate, first, last).name)
+    return names

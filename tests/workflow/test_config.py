@@ -1,0 +1,246 @@
+"""A config is refused with one line that names the file, the key, the value and what is allowed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from attribution.errors import StudyError
+from attribution.workflow import config, config_schema
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "study.schema.yaml"
+DELETED = object()
+Load = Callable[[str], dict[str, Any]]
+
+
+def changed(study: dict[str, Any], key: str, value: Any) -> str:
+    """The study's text with one dotted key set, or taken out."""
+    *sections, last = key.split(".")
+    place = study
+    for name in sections:
+        place = place[name]
+    if value is DELETED:
+        del place[last]
+    else:
+        place[last] = value
+    return yaml.safe_dump(study, sort_keys=False)
+
+
+def message(load: Load, text: str) -> str:
+    """The refusal without the folder; it must be one line."""
+    with pytest.raises(StudyError) as refusal:
+        load(text)
+    line = str(refusal.value)
+    assert "\n" not in line
+    return line[line.index("study.yaml") :]
+
+
+def test_a_whole_study_loads(load: Load, study: dict[str, Any], unet: dict[str, Any]) -> None:
+    assert load(yaml.safe_dump(study)) == study
+    study["denoiser"] = unet
+    assert load(yaml.safe_dump(study)) == study
+
+
+@pytest.mark.parametrize("key", ["title", "draws_sweep", "methods.random", "methods.trak", "methods.ekfac"])
+def test_optional_keys_may_be_left_out(load: Load, study: dict[str, Any], key: str) -> None:
+    load(changed(study, key, DELETED))
+
+
+def test_every_other_key_is_required(load: Load, study: dict[str, Any]) -> None:
+    """One by one, so that a key forgotten in a `required` list is found."""
+    optional = {"title", "draws_sweep", "methods"}
+    keys = [name for name in study if name not in optional | {"seed"}]
+    dotted = ["seed", "methods", *keys, *(f"{name}.{key}" for name in keys for key in study[name])]
+    dotted += ["methods.trak.damping", "methods.trak.dampings", "draws_sweep.draws"]
+    for key in dotted:
+        text = changed(yaml.safe_load(yaml.safe_dump(study)), key, DELETED)
+        assert message(load, text).startswith(f"study.yaml: {key}: missing; "), key
+
+
+def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> None:
+    study["training"]["lerning_rate"] = study["training"].pop("learning_rate")
+    line = message(load, yaml.safe_dump(study))
+    assert line.startswith(
+        "study.yaml: training.lerning_rate: unknown key; did you mean learning_rate? (allowed: steps, batch,"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("extra", 1, "extra: unknown key; (allowed: title, seed, data,"),
+        ("methods.track", {}, "methods.track: unknown key; did you mean trak? (allowed: random,"),
+        ("methods.trak.damp", 1, "methods.trak.damp: unknown key; did you mean damping? (allowed: damping, dampings)"),
+        ("methods.random.x", 1, "methods.random.x: unknown key; (allowed: none)"),
+        ("methods.random", None, "methods.random: None is not allowed; write {} after the colon (expected {})"),
+        ("methods", {}, "methods: {} is not allowed"),
+        (
+            "data.dataset",
+            "digit",
+            "data.dataset: 'digit' is not allowed; did you mean digits? (expected one of digits,",
+        ),
+        ("data.train", 1, "data.train: 1 is not allowed; (expected integer >= 2)"),
+        ("seed", 0.0, "seed: 0.0 is not allowed; (expected integer >= 0)"),
+        ("seed", True, "seed: True is not allowed"),
+        ("training.steps", 1000.0, "training.steps: 1000.0 is not allowed; (expected integer >= 1)"),
+        ("training.steps", "many", "training.steps: 'many' is not allowed; (expected integer >= 1)"),
+        (
+            "training.learning_rate",
+            "1e-3",
+            "training.learning_rate: '1e-3' is not allowed; YAML reads that as text, write 0.001",
+        ),
+        ("training.learning_rate", float("nan"), "training.learning_rate: nan is not allowed"),
+        ("training.clip_norm", float("inf"), "training.clip_norm: inf is not allowed"),
+        ("training.ema_decay", 1, "training.ema_decay: 1 is not allowed; (expected number >= 0 and < 1)"),
+        ("training", 3, "training: 3 is not allowed; (expected keys steps, batch,"),
+        ("design.fraction", 1.0, "design.fraction: 1.0 is not allowed; (expected number > 0 and < 1)"),
+        (
+            "diffusion.beta_schedule",
+            "cosine",
+            "diffusion.beta_schedule: 'cosine' is not allowed; (expected one of linear,",
+        ),
+        (
+            "curvature.fisher",
+            "exact",
+            "curvature.fisher: 'exact' is not allowed; (expected one of mc, type2, empirical)",
+        ),
+        ("draws_sweep.draws", [10, 0], "draws_sweep.draws[1]: 0 is not allowed; (expected integer >= 1)"),
+        ("methods.trak.dampings", [0.1, 0.1], "methods.trak.dampings: [0.1, 0.1] holds a value twice"),
+        ("methods.trak.dampings", [], "methods.trak.dampings: [] is not allowed; (expected list of number > 0)"),
+        ("denoiser.kind", "mpl", "denoiser.kind: 'mpl' is not allowed; did you mean mlp? (kind: one of mlp, unet)"),
+        (
+            "denoiser.kind",
+            DELETED,
+            "denoiser.kind: missing; the network that predicts the noise (kind: one of mlp, unet)",
+        ),
+        ("denoiser.width", 0, "denoiser.width: 0 is not allowed; (expected integer >= 1)"),
+        (
+            "denoiser.time_features",
+            33,
+            "denoiser.time_features: 33 is not allowed; (expected integer >= 2 and a multiple of 2)",
+        ),
+        ("denoiser.dropout", 0.1, "denoiser.dropout: unknown key; (allowed: kind, width, depth, time_features)"),
+        ("denoiser", None, "denoiser.kind: missing"),
+        # rules between keys
+        ("design.control_subsets", 65, "design.control_subsets: 65 is more than design.subsets (64)"),
+        ("queries.training", 1001, "queries.training: 1001 is more than data.train (1000)"),
+        ("queries.heldout", 798, "data.train: 1000 with queries.heldout 798 is more than the 1797 images of digits"),
+        ("diffusion.beta_start", 0.03, "diffusion.beta_start: 0.03 is more than diffusion.beta_end (0.02)"),
+        ("sampling.steps", 1001, "sampling.steps: 1001 is more than diffusion.timesteps (1000)"),
+        ("training.batch", 501, "training.batch: 501 is more than the 500 examples of a subset"),
+        ("training.warmup_steps", 3001, "training.warmup_steps: 3001 is more than training.steps (3000)"),
+        ("methods.ekfac.damping", 0.2, "methods.ekfac.damping: 0.2 is not one of its dampings [0.0001,"),
+        ("draws_sweep.draws", [10, 10, 30], "draws_sweep.draws: [10, 10, 30] must increase"),
+        ("draws_sweep.draws", [10, 1001], "draws_sweep.draws: 1001 is more than gradients.draws (1000)"),
+    ],
+)
+def test_refusals(load: Load, study: dict[str, Any], key: str, value: Any, expected: str) -> None:
+    assert message(load, changed(study, key, value)).startswith(f"study.yaml: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("design.control_subsets", 64),
+        ("queries.training", 1000),
+        ("queries.heldout", 797),
+        ("diffusion.beta_start", 0.02),
+        ("sampling.steps", 1000),
+        ("training.batch", 500),
+        ("training.warmup_steps", 3000),
+        ("draws_sweep.draws", [1000]),
+    ],
+)
+def test_limits_themselves_are_allowed(load: Load, study: dict[str, Any], key: str, value: Any) -> None:
+    load(changed(study, key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (
+            "norm_num_groups",
+            3,
+            "denoiser.norm_num_groups: 3 does not divide each of denoiser.block",
+        ),
+        ("up_block_types", ["UpBlock2D"], "denoiser.up_block_types: 1 blocks for the 2 entries"),
+        (
+            "down_block_types",
+            ["UpBlock2D", "DownBlock2D"],
+            "denoiser.down_block_types[0]: 'UpBlock2D' is not allowed; did you",
+        ),
+        ("width", 3, "denoiser.width: unknown key; (allowed: kind, block_out_channels,"),
+    ],
+)
+def test_refusals_of_a_unet(
+    load: Load, study: dict[str, Any], unet: dict[str, Any], key: str, value: Any, expected: str
+) -> None:
+    study["denoiser"] = unet | {key: value}
+    assert message(load, yaml.safe_dump(study)).startswith(f"study.yaml: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 0\ntitle: a\nseed: 1\n", "study.yaml:3: seed: given twice"),
+        ("data: {train: 3, train: 4}\n", "study.yaml:1: train: given twice"),
+        ("1: 2\n", "study.yaml:1: the key 1 is not a word"),
+        ("seed: [1\n", "study.yaml:2: not valid YAML"),
+        ("", "study.yaml: None is not allowed"),
+        ("- 1\n", "study.yaml: [1] is not allowed"),
+    ],
+)
+def test_what_is_no_config_at_all(load: Load, text: str, expected: str) -> None:
+    assert message(load, text).startswith(expected)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"none\.yaml: cannot be read \(No such file or directory\)"):
+        config.load(tmp_path / "none.yaml", SCHEMA)
+
+
+def test_whole_numbers_become_floats_where_the_schema_says_number(load: Load, study: dict[str, Any]) -> None:
+    """`eta: 0` and `eta: 0.0` are one study; with 0 left as it is its canonical spec would rerun everything below."""
+    study["sampling"]["eta"] = 0
+    study["methods"]["trak"]["dampings"][3] = 1
+    loaded = load(yaml.safe_dump(study))
+    assert isinstance(loaded["sampling"]["eta"], float)
+    assert all(isinstance(value, float) for value in loaded["methods"]["trak"]["dampings"])
+    assert isinstance(loaded["training"]["steps"], int)
+
+
+def test_one_tenth_of_a_hundred_holds_ten(load: Load, study: dict[str, Any]) -> None:
+    """0.29 * 100 is 28.999999999999996; without a margin a batch of 29 would be refused."""
+    study["data"]["train"], study["design"]["fraction"], study["training"]["batch"] = 100, 0.29, 29
+    load(yaml.safe_dump(study))
+
+
+def objects(schema: Any) -> list[dict[str, Any]]:
+    """Every schema of a mapping, at any depth."""
+    if isinstance(schema, list):
+        return [found for item in schema for found in objects(item)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema] if schema.get("type") == "object" else []
+    return own + [found for item in schema.values() for found in objects(item)]
+
+
+def test_schema_is_closed_and_says_what_every_key_means() -> None:
+    schema = config.read_yaml(SCHEMA)
+    found = objects(schema)
+    assert len(found) > 14
+    for mapping in found:
+        assert mapping["additionalProperties"] is False
+        assert set(mapping.get("required", [])) <= set(mapping["properties"])
+        for name, part in mapping["properties"].items():
+            assert config_schema.resolve(part, schema).get("description"), name
+
+
+def test_published_configs_are_valid() -> None:
+    """Every study in config/; config.yaml only lists them."""
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        if path.name != "config.yaml":
+            config.load(path, SCHEMA)

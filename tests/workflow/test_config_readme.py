@@ -1,0 +1,68 @@
+"""config/README.md is what the schema says, and a stale one is noticed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from attribution.workflow import config, config_readme, config_schema
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path, study: dict[str, Any]) -> Path:
+    """A root with the schema and a digits study."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / config_readme.SCHEMA).parent.mkdir(parents=True)
+    shutil.copy(ROOT / config_readme.SCHEMA, tmp_path / config_readme.SCHEMA)
+    (tmp_path / config_readme.EXAMPLE).write_text(yaml.safe_dump(study))
+    return tmp_path
+
+
+def test_committed_file_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert config_readme.main(["--check"], ROOT) == 0, capsys.readouterr().err
+
+
+def test_a_changed_schema_or_value_makes_it_stale(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert config_readme.main(["--check"], root) == 1
+    assert config_readme.main([], root) == 0
+    assert config_readme.main(["--check"], root) == 0
+    for path, old, new in (
+        (config_readme.SCHEMA, "units of a hidden layer", "hidden units"),
+        (config_readme.EXAMPLE, "width: 128", "width: 129"),
+    ):
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new))
+        assert config_readme.main(["--check"], root) == 1
+        assert "stale" in capsys.readouterr().err
+        config_readme.main([], root)
+
+
+def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
+    text = config_readme.render(root)
+    schema = config.read_yaml(ROOT / config_readme.SCHEMA)
+    for name, section in schema["properties"].items():
+        if "oneOf" not in section and section["type"] != "object":
+            assert f"| `{name}` | " in text
+            continue
+        table = text.split(f"\n## {name}", 1)[1].split("\n## ", 1)[0]
+        for option in section.get("oneOf", [section]):
+            for key, part in option["properties"].items():
+                row = next(line for line in table.splitlines() if line.startswith(f"| `{key}` | "))
+                if key != "kind":
+                    assert f" | {config_schema.resolve(part, schema)['description']}" in row
+    rows = text.splitlines()
+    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |" in rows
+    assert "| `random` | section | {} | random scores (optional) | `{}` |" in rows
+    assert "| `trak.damping` | number | > 0 | the damping that is reported; one of dampings | `0.1` |" in rows
+    assert "| `dataset` | word | one of digits, cifar2, cifar10 | which images | `digits` |" in rows
+    assert "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number |  |" in rows
+
+
+def test_works_without_the_digits_study(root: Path) -> None:
+    (root / config_readme.EXAMPLE).unlink()
+    assert "| `width` | integer | >= 1 | units of a hidden layer |  |" in config_readme.render(root)

@@ -1,0 +1,209 @@
+"""The fingerprint changes where the code may compute something else, and nowhere else."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attribution.errors import StudyError
+from attribution.workflow.fingerprint import SOURCE, file_hash, fingerprint, roots
+
+TREE = {
+    "attribution/__init__.py": "",
+    "attribution/errors.py": "class StudyError(Exception): pass\n",
+    "attribution/core/__init__.py": "",
+    "attribution/core/rng.py": "def key(seed):\n    return seed * 2\n",
+    "attribution/core/unused.py": "X = 1\n",
+    "attribution/training/__init__.py": "",
+    "attribution/training/loop.py": "from attribution.core import rng\n\n\ndef fit():\n    return rng.key(1)\n",
+    "attribution/training/late.py": "RATE = 3\n",
+    "attribution/methods/__init__.py": "",
+    "attribution/methods/trak.py": "def score():\n    return 1\n",
+    "attribution/workflow/__init__.py": "",
+    "attribution/workflow/paths.py": "WIDTH = 3\n",
+    "attribution/steps/__init__.py": "",
+    "attribution/steps/train.py": (
+        '"""Train."""\n\nimport json\n\nfrom attribution.errors import StudyError\n'
+        "from attribution.training.loop import fit\nfrom attribution.workflow import paths\n\n\n"
+        "def run(job):\n"
+        '    """Run it."""\n'
+        "    from attribution.training import late\n\n"
+        "    # a comment\n"
+        "    return fit() + late.RATE\n"
+    ),
+}
+STEP = "attribution/steps/train.py"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def edit(source: Path, name: str, old: str, new: str) -> None:
+    """Replace text in a file and move its time on, so that an edit of the same length within a clock tick counts."""
+    path = source / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    later = path.stat().st_mtime_ns + 10_000_000_000
+    os.utime(path, ns=(later, later))
+
+
+def of(source: Path) -> str:
+    return fingerprint(*roots("train"), root=source).hash
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (STEP, "# a comment", "# another one"),
+        (STEP, '"""Train."""', '"""Train the models of a cohort."""'),
+        (STEP, '"""Train."""\n', ""),
+        (STEP, '"""Run it."""', '"""Run the step."""'),
+        (STEP, "    # a comment\n", "\n\n    # a comment\n\n"),
+        (STEP, "fit() + late.RATE", "(\n        fit()\n        + late.RATE\n    )"),
+        ("attribution/core/rng.py", "def key", "# why\ndef key"),
+        ("attribution/core/unused.py", "1", "2"),
+        ("attribution/methods/trak.py", "1", "2"),
+        ("attribution/errors.py", "pass", "x = 1"),
+        ("attribution/workflow/paths.py", "3", "4"),
+    ],
+)
+def test_what_computes_nothing_changes_nothing(source: Path, name: str, old: str, new: str) -> None:
+    before = of(source)
+    edit(source, name, old, new)
+    assert of(source) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (STEP, "fit() + late", "fit() - late"),
+        (STEP, "from attribution.training.loop import fit\n", "from attribution.training.loop import fit as fit\n"),
+        ("attribution/training/loop.py", "key(1)", "key(2)"),
+        ("attribution/core/rng.py", "seed * 2", "seed * 3"),  # reached through training.loop
+        ("attribution/core/rng.py", "seed * 2", "seed * 2.0"),
+        ("attribution/training/late.py", "3", "4"),  # imported inside a function, as a submodule
+    ],
+)
+def test_what_may_compute_something_else_changes_it(source: Path, name: str, old: str, new: str) -> None:
+    before = of(source)
+    edit(source, name, old, new)
+    assert of(source) != before
+
+
+def test_code_in_a_package_counts_but_an_empty_one_does_not(source: Path) -> None:
+    before = fingerprint(*roots("train"), root=source)
+    assert "attribution.core" not in before.modules
+    (source / "attribution/core/__init__.py").write_text("DTYPE = 32\n")
+    after = fingerprint(*roots("train"), root=source)
+    assert after.hash != before.hash
+    assert set(after.modules) - set(before.modules) == {"attribution.core"}
+
+
+def test_closure_lists_just_the_modules_that_are_imported(source: Path) -> None:
+    assert list(fingerprint(*roots("train"), root=source).modules) == [
+        "attribution.core.rng",
+        "attribution.steps.train",
+        "attribution.training.late",
+        "attribution.training.loop",
+    ]
+
+
+def test_method_of_a_job_is_part_of_its_code(source: Path) -> None:
+    assert roots("score", "trak") == ("attribution.steps.score", "attribution.methods.trak")
+    before = fingerprint(*roots("train", "trak"), root=source).hash
+    assert before != of(source)
+    edit(source, "attribution/methods/trak.py", "1", "2")
+    assert fingerprint(*roots("train", "trak"), root=source).hash != before
+
+
+def test_moved_code_is_other_code(source: Path) -> None:
+    """Hashes alone would not see two modules swapping their contents."""
+    before = of(source)
+    late, loop = (source / "attribution/training" / name for name in ("late.py", "loop.py"))
+    first, second = late.read_text(), loop.read_text()
+    late.write_text(second)
+    loop.write_text(first)
+    assert of(source) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("from . import other\n", "loop.py:1: relative import"),
+        ("x = 1\nimport attribution.nothing\n", r"loop.py:2: needs the module attribution\.nothing"),
+        ("def broken(:\n", "loop.py:1: not valid Python"),
+    ],
+)
+def test_refusals_name_file_and_line(source: Path, text: str, message: str) -> None:
+    (source / "attribution/training/loop.py").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        of(source)
+
+
+def test_unknown_step_is_one_line(source: Path) -> None:
+    with pytest.raises(StudyError, match=r"needs the module attribution\.steps\.trian, which does not exist"):
+        fingerprint(*roots("trian"), root=source)
+
+
+def test_same_in_another_process_and_under_another_path(source: Path, tmp_path: Path) -> None:
+    """Set order differs from process to process, and no absolute path may enter."""
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    (source / "attribution").rename(copy / "attribution")
+    script = (
+        "import sys; from attribution.workflow.fingerprint import *;"
+        f"print(fingerprint(*roots('train'), root={str(copy)!r}).hash)"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    ]
+    assert runs == [of(copy)] * 2
+
+
+def test_eighty_modules_take_a_fraction_of_a_second(tmp_path: Path) -> None:
+    """Processor time, cold, then warm: without the cache the second pass would take as long as the first."""
+    text = (SOURCE / "attribution/workflow/fingerprint.py").read_text()
+    body = text[text.index("def fingerprint") :]
+    package = tmp_path / "attribution" / "steps"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    for number in range(80):
+        following = f"import attribution.steps.m{number + 1}\n" if number < 79 else ""
+        (package / f"m{number}.py").write_text(f"{following}N = {number}\n{body}")
+    start = time.process_time()
+    cold = fingerprint("attribution.steps.m0", root=tmp_path)
+    middle = time.process_time()
+    warm = fingerprint("attribution.steps.m0", root=tmp_path)
+    end = time.process_time()
+    assert cold == warm
+    assert len(cold.modules) == 80
+    assert middle - start < 0.5  # 0.17 on a busy laptop core; the margin is for slower machines
+    assert end - middle < (middle - start) / 4
+
+
+def test_two_docstrings_are_one_docstring_and_one_statement(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    first.write_text('def f():\n    "a"\n    "b"\n')
+    second.write_text('def f():\n    "c"\n    "b"\n')
+    assert file_hash(first) == file_hash(second)
+    third = tmp_path / "third.py"
+    third.write_text('def f():\n    return "b"\n')
+    assert file_hash(third) != file_hash(first)

@@ -1,0 +1,68 @@
+"""Cohort names: complete, without overlap, stable when a design grows, read back exactly as written."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.errors import StudyError
+from attribution.workflow import paths
+
+
+def design(subsets: int, replicates: int, control: int, cohort: int) -> dict[str, Any]:
+    sizes = {"subsets": subsets, "replicates": replicates, "control_subsets": control, "cohort": cohort}
+    return {"design": sizes}
+
+
+def test_names_of_the_digits_study(study: dict[str, Any]) -> None:
+    assert paths.cohorts(study) == [
+        "full",
+        "crn0_000_031",
+        "crn0_032_063",
+        "crn1_000_031",
+        "crn1_032_063",
+        "own0_000_015",
+        "own1_000_015",
+    ]
+
+
+def test_one_more_subset_adds_names_and_changes_none() -> None:
+    before, after = (paths.cohorts(design(subsets, 2, 16, 32)) for subsets in (64, 65))
+    assert [name for name in after if name not in before] == ["crn0_064_064", "crn1_064_064"]
+    assert [name for name in before if name not in after] == []
+
+
+def test_a_thousandth_subset_keeps_three_digits_elsewhere() -> None:
+    """Padding all names to the widest number would retrain every model at the step from 1000 to 1001."""
+    before, after = (paths.cohorts(design(subsets, 1, 0, 100)) for subsets in (1000, 1001))
+    assert [name for name in after if name not in before] == ["crn0_1000_1000"]
+    assert set(before) < set(after)
+
+
+def test_without_a_control_there_are_no_own_cohorts() -> None:
+    assert paths.cohorts(design(3, 1, 0, 2)) == ["full", "crn0_000_001", "crn0_002_002"]
+
+
+@given(st.integers(2, 1100), st.integers(1, 3), st.integers(0, 40), st.integers(1, 200))
+def test_cohorts_cover_every_model_once(subsets: int, replicates: int, control: int, cohort: int) -> None:
+    names = paths.cohorts(design(subsets, replicates, control, cohort))
+    assert len(set(names)) == len(names)
+    models = [(one.stream, one.replicate, i) for one in map(paths.parse, names) for i in one.subsets]
+    expected = [("full", 0, 0)]
+    expected += [("crn", r, i) for r in range(replicates) for i in range(subsets)]
+    expected += [("own", r, i) for r in range(replicates) for i in range(control)]
+    assert models == expected
+    for name in names:
+        assert re.fullmatch(paths.COHORT, name)
+        assert paths.parse(name).name == name
+
+
+BAD = "ful crn0_00_31 crn0_0000_0031 crn_000_031 crn00_000_031 crn0_031_000 ext0_000_001 crn0_000 own0_000_001_2"
+
+
+@pytest.mark.parametrize("name", ["", "crn0_000_031\n", *BAD.split()])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(StudyError, match="not a cohort"):
+        paths.parse(name)
