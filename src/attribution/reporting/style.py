@@ -46,7 +46,7 @@ METHODS = {
     "ensemble_stack": "Ensemble stack",
 }
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
-_SPARE = (6, 8, 4, 5, 3, 9)  # palette entries for the other methods, in the order of METHODS
+_SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
 _MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
 _GREY = (0.45, 0.45, 0.45)
 
