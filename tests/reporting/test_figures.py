@@ -91,8 +91,8 @@ def test_seed_control_says_what_one_replicate_is_worth() -> None:
     figure = figures.seed_control(CONTROL)
     assert ([0.7, 0.9], [-0.13, -0.13]) in lines(figure, 0)
     assert figure.axes[0].texts[0].get_text() == "worth 6 with\nown seeds [2, ∞]"
-    assert "any number" in figures.worth_text({"value": None, "interval": [None, None]})
-    assert "(> 3)" in figures.worth_text({"value": None, "interval": [3.0, None]})
+    assert "no agreement" in figures.worth_text({"value": None, "interval": [None, None]})
+    assert "more than 3" in figures.worth_text({"value": None, "interval": [3.0, None]})
 
 
 def test_mosaic_places_images_row_by_row() -> None:

@@ -173,5 +173,5 @@ def worth_text(entry: Mapping[str, Any]) -> str:
     """What one replicate with common random numbers is worth, in words, with the interval."""
     value, (low, high) = entry["value"], entry["interval"]
     if value is None:
-        return "worth any number\nwith own seeds" + ("" if low is None else f" (> {low:.2g})")
+        return "own seeds show\nno agreement" if low is None else f"worth more than {low:.2g}\nwith own seeds"
     return f"worth {value:.2g} with\nown seeds [{low:.2g}, {'∞' if high is None else format(high, '.2g')}]"
