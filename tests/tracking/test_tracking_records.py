@@ -131,7 +131,9 @@ def test_a_log_of_another_run_than_the_receipt_tells_of_is_left_out(tmp_path: Pa
 
 
 def test_unfinished_and_damaged_lines_of_a_log() -> None:
-    log = b'{"step": 1, "loss": NaN, "name": "x", "ok": true}\n[1]\n{"loss": 2}\n{"step": 2, "seconds": 3}\n{"step": 3, "lo'
+    log = (
+        b'{"step": 1, "loss": NaN, "name": "x", "ok": true}\n[1]\n{"loss": 2}\n{"step": 2, "seconds": 3}\n{"step": 3, '
+    )
     curve, bad = records.points(log)
     assert bad == 2  # [1] and the line without a step; the last one is still being written
     assert [(name, step) for name, _, step in curve] == [("loss", 1), ("log.seconds", 2)]  # not the job's seconds

@@ -41,7 +41,10 @@ class Summary:
 
 
 def sync(root: Path, study: str, uri: str) -> Summary:
-    """Mirror the finished jobs of results/<study> under `root` to `uri`: http(s)://... or sqlite:///... Never raises."""
+    """Mirror the finished jobs of results/<study> under `root` to `uri`, http(s)://... or sqlite:///...
+
+    Never raises: what went wrong is in the warnings.
+    """
     address, warnings = parse(uri), []
     try:
         with opened(root, study, address, warnings.append) as mirror:
