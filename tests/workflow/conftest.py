@@ -22,10 +22,10 @@ training: {steps: 3000, batch: 64, learning_rate: 0.003, warmup_steps: 100, fina
   weight_decay: 0.01, clip_norm: 1.0, ema_decay: 0.99, checkpoint_every: 1000, log_every: 100}
 design: {subsets: 64, fraction: 0.5, replicates: 2, control_subsets: 16, cohort: 32}
 queries: {generated: 50, heldout: 50, training: 50}
-sampling: {steps: 100, eta: 0.0}
-measurement: {draws: 1000}
-gradients: {draws: 1000}
-curvature: {fisher: mc, draws: 50, sharing: expand, bias: joint}
+sampling: {steps: 100, eta: 0.0, clip: true}
+measurement: {draws: 1000, batch: 1000}
+gradients: {draws: 1000, batch: 20000}
+curvature: {fisher: mc, draws: 50, batch: 2000, sharing: expand, bias: joint}
 methods:
   random: {}
   gradient_dot: {}

@@ -40,8 +40,9 @@ def message(load: Load, text: str) -> str:
 
 def test_a_whole_study_loads(load: Load, study: dict[str, Any], unet: dict[str, Any]) -> None:
     assert load(yaml.safe_dump(study)) == study
-    study["denoiser"] = unet
-    assert load(yaml.safe_dump(study)) == study
+    for head in (8, None):
+        study["denoiser"] = unet | {"attention_head_dim": head}
+        assert load(yaml.safe_dump(study)) == study
 
 
 @pytest.mark.parametrize("key", ["title", "draws_sweep", "methods.random", "methods.trak", "methods.ekfac"])
@@ -77,6 +78,7 @@ def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> Non
         ("methods.random.x", 1, "methods.random.x: unknown key; (allowed: none)"),
         ("methods.random", None, "methods.random: None is not allowed; write {} after the colon (expected {})"),
         ("methods", {}, "methods: {} is not allowed"),
+        ("training.steps", None, "training.steps: None is not allowed; the key has no value (expected integer >= 1)"),
         (
             "data.dataset",
             "digit",
@@ -166,6 +168,7 @@ def test_limits_themselves_are_allowed(load: Load, study: dict[str, Any], key: s
             3,
             "denoiser.norm_num_groups: 3 does not divide each of denoiser.block",
         ),
+        ("attention_head_dim", 0.5, "denoiser.attention_head_dim: 0.5 is not allowed; (expected integer or null >= 1)"),
         ("up_block_types", ["UpBlock2D"], "denoiser.up_block_types: 1 blocks for the 2 entries"),
         (
             "down_block_types",

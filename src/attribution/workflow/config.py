@@ -9,7 +9,7 @@ from typing import Any
 
 from attribution.errors import StudyError
 from attribution.workflow.config_rules import broken_rule
-from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve
+from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve, types
 
 
 def load(path: Path | str, schema_path: Path | str) -> dict[str, Any]:
@@ -63,4 +63,4 @@ def _as_floats(value: Any, schema: Schema, whole: Schema) -> Any:
         return {name: _as_floats(item, schema["properties"][name], whole) for name, item in value.items()}
     if isinstance(value, list):
         return [_as_floats(item, schema["items"], whole) for item in value]
-    return float(value) if schema.get("type") == "number" else value
+    return float(value) if "number" in types(schema) and value is not None else value

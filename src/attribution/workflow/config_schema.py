@@ -56,7 +56,13 @@ def describe(schema: Schema) -> str:
         )
         if keyword in schema
     ]
-    return " ".join([schema["type"], " and ".join(limits)]).strip()
+    return " ".join([" or ".join(types(schema)), " and ".join(limits)]).strip()
+
+
+def types(schema: Schema) -> list[str]:
+    """The JSON types that a schema allows; none where it lists values."""
+    named = schema.get("type", [])
+    return named if isinstance(named, list) else [named]
 
 
 def kinds(schema: Schema) -> list[str]:
@@ -97,10 +103,11 @@ def _explain(error: Any, whole: Schema) -> tuple[str, str]:
 
 def _hint(value: Any, schema: Schema) -> str:
     """Help with YAML's traps: 1e-3 is a word, and a key without a value is null."""
-    if isinstance(value, str) and schema.get("type") == "number" and _reads_as_number(value):
+    if isinstance(value, str) and "number" in types(schema) and _reads_as_number(value):
         return f"YAML reads that as text, write {float(value)!r} "
     if value is None:
-        return "the key has no value " if schema.get("properties") else "write {} after the colon "
+        empty = "object" in types(schema) and not schema.get("properties")
+        return "write {} after the colon " if empty else "the key has no value "
     return ""
 
 
