@@ -384,7 +384,11 @@ def test_handlers_follow_nothing_but_a_server(monkeypatch: pytest.MonkeyPatch, u
     assert not handlers._follower
 
 
-def test_handlers_end_what_takes_too_long(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_handlers_end_what_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "results" / "toy").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     children = []
 
     def sleeper(*arguments: str) -> subprocess.Popen:
@@ -398,7 +402,18 @@ def test_handlers_end_what_takes_too_long(monkeypatch: pytest.MonkeyPatch, capsy
     assert "the sync took longer than 0 s and was ended" in capsys.readouterr().err
 
 
-def test_handlers_never_raise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_handlers_say_nothing_of_studies_without_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    handlers.finish(["toy", "other"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_handlers_never_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "results" / "toy").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
     def broken(*arguments: str) -> None:
         raise OSError("no more processes")
 

@@ -35,15 +35,15 @@ def start(studies: Sequence[str]) -> None:
 
 
 def finish(studies: Sequence[str]) -> None:
-    """End the follower, then mirror what is left."""
+    """End the follower, then mirror what is left of the studies that have results."""
     try:
         while _follower:
             child, stop = _follower.pop()
             stop.touch()
             _wait(child, FOLLOWER_SECONDS, "the follower")
             shutil.rmtree(stop.parent, ignore_errors=True)
-        if studies:
-            _wait(_spawn("sync", *studies), SYNC_SECONDS, "the sync")
+        if present := [study for study in studies if Path("results", study).is_dir()]:
+            _wait(_spawn("sync", *present), SYNC_SECONDS, "the sync")
     except (Exception, KeyboardInterrupt) as error:
         _warn(f"not mirrored: {type(error).__name__}; python -m attribution.tracking sync writes what is missing")
 
