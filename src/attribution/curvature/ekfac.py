@@ -1,0 +1,105 @@
+"""Eigenvalue correction: the diagonal of the Fisher in the Kronecker eigenbasis, exact where K-FAC's is a product of means.
+
+With G_r = sum_l b a^T the gradient of row r for an output vector u, and Q_A, Q_B the eigenvectors of the factors,
+    Lambda = 1/R sum_r (Q_B^T G_r Q_A)^2, elementwise [O, J]
+is the diagonal of Q^T F Q, so trace(EK-FAC) = trace(F), and no other diagonal in this basis is nearer to F in Frobenius norm.
+Positions are always summed within a row before the square: the sharing choice (expand, reduce) enters by the basis alone.
+Source: George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis", section 3.
+
+Shape letters: R rows, L positions, N examples, O x J shape of a block, I inputs of a layer.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attribution.curvature.blocks import CHUNK, Bias, Block, blocks, outer, project, rows_in, rows_out
+from attribution.curvature.capture import backward, forward
+from attribution.curvature.kfac import Basis
+from attribution.curvature.rows import Batch, Fisher, fisher_vectors
+from attribution.errors import StudyError
+
+
+class Eigenvalues(NamedTuple):
+    """Sums over `rows` rows of squared rotated gradients, [O, J] a block, float64. Lambda is sums / rows (`mean`)."""
+
+    sums: dict[str, Tensor]
+    rows: int
+
+
+def accumulate_eigenvalues(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    basis: Basis,
+    *,
+    fisher: Fisher,
+    bias: Bias,
+    generator: torch.Generator | None,
+) -> Eigenvalues:
+    """Sums of (Q_B^T G_r Q_A)^2 over the rows r of `batches`, in the basis that `bias` and the factors belong to.
+
+    Products are taken in the model's precision, and summed over batches in float64.
+    """
+    sums: dict[str, Tensor] = {}
+    rows = 0
+    for batch in batches:
+        output, sites = forward(model, batch)
+        for u in fisher_vectors(fisher, output, batch, generator):
+            returned = backward(output, sites, u, retain=fisher == "type2")
+            for layer, named in blocks(model, bias).items():
+                for name, block in named.items():
+                    a, b = sites[layer].input, returned[layer]
+                    QA, QB = basis.QA[name].to(a), basis.QB[name].to(b)
+                    value = squares(sites[layer].layer, a, b, QA, QB, block).double()
+                    sums[name] = sums[name] + value if name in sums else value
+        rows += batch.rows
+    return Eigenvalues(sums, rows)
+
+
+def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, block: Block) -> Tensor:
+    """sum_r (Q_B^T G_r Q_A)^2 -> [O, J], of a layer's input `a` and output gradient `b`, [R, ...] each.
+
+    One position: G_r = b a^T has rank one, so its rotated square is an outer product too, and the sum over rows one GEMM.
+    Several: G_r is formed row by row in chunks; Q_A is applied before the sum over positions where they are fewer than O.
+    """
+    rows = len(a)
+    b = rows_out(module, b, rows) @ QB  # [R, L, O]
+    positions, outputs = b.shape[1:]
+    if positions == 1:
+        a = project(rows_in(module, a, rows), QA, block)
+        return b.squeeze(1).square().mT @ a.squeeze(1).square()
+    total = b.new_zeros(outputs, len(QA))
+    step = max(1, CHUNK // (len(QA) * max(positions, outputs)))
+    for a_chunk, b_chunk in zip(a.split(step), b.split(step), strict=True):
+        places = rows_in(module, a_chunk, len(a_chunk))  # [chunk, L, I]
+        if positions < outputs:
+            rotated = torch.bmm(b_chunk.mT, project(places, QA, block))
+        else:
+            rotated = outer(places, b_chunk, block) @ QA
+        total += rotated.square_().sum(0)
+    return total
+
+
+def mean(eigenvalues: Eigenvalues) -> dict[str, Tensor]:
+    """Lambda = sums / rows: a [O, J] tensor for every block; StudyError where there are no rows."""
+    if not eigenvalues.rows:
+        raise StudyError("the eigenvalues hold no rows")
+    return {name: total / eigenvalues.rows for name, total in eigenvalues.sums.items()}
+
+
+def merge(parts: Iterable[Eigenvalues]) -> Eigenvalues:
+    """Sums over the rows of all `parts`, taken in one basis; StudyError where they are not of the same blocks."""
+    parts = list(parts)
+    if not parts or any(part.sums.keys() != parts[0].sums.keys() for part in parts):
+        raise StudyError("eigenvalues to merge are none, or of different blocks")
+    sums = {name: sum(part.sums[name] for part in parts) for name in parts[0].sums}
+    return Eigenvalues(sums, sum(part.rows for part in parts))
+
+
+def rotate(gradients: dict[str, Tensor], basis: Basis) -> dict[str, Tensor]:
+    """Q_B^T G Q_A of every gradient [N, O, J], in the gradients' precision; StudyError where blocks differ."""
+    if gradients.keys() != basis.QA.keys():
+        raise StudyError("the gradients and the basis are of different blocks")
+    return {name: basis.QB[name].to(G).mT @ (G @ basis.QA[name].to(G)) for name, G in gradients.items()}

@@ -1,0 +1,62 @@
+"""The whole curvature of a small model, without Kronecker structure: the reference that K-FAC and EK-FAC are judged by.
+
+F = 1/R sum_r sum_u (J_r^T u) (J_r^T u)^T over all covered parameters [P, P], blocks side by side, each row-major. With
+"type2" vectors it is the generalised Gauss-Newton matrix (2/D) J^T J itself, with "mc" one sample a row of it.
+It is held as Factors of one block "all" of shape [1, P]: A = F, B = 1. So eigenbasis, rotate and scores serve it as they
+serve K-FAC, and its eigenvalues in that basis are exact.
+Source: Schraudolph 2002 (GGN); Martens 2020, section 8.
+
+Shape letters: R rows, N examples, Q queries, P parameters.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from attribution.curvature.blocks import Bias, layers
+from attribution.curvature.capture import backward, forward
+from attribution.curvature.ekfac import rotate
+from attribution.curvature.gradients import flatten, group_gradients
+from attribution.curvature.kfac import Factors, eigenbasis, kfac_eigenvalues
+from attribution.curvature.rows import Batch, Fisher, fisher_vectors
+from attribution.curvature.solve import scores
+from attribution.errors import StudyError
+
+LIMIT = 8192  # parameters: F then takes half a gigabyte, and its eigendecomposition minutes
+
+
+def accumulate(
+    model: nn.Module, batches: Iterable[Batch], *, fisher: Fisher, bias: Bias, generator: torch.Generator | None
+) -> Factors:
+    """The sum of F over the rows of `batches`, as one block "all" [1, P] (float64); merge with kfac.merge.
+
+    Raises StudyError for a model of more than LIMIT covered parameters.
+    """
+    parameters = sum(p.numel() for layer in layers(model).values() for p in layer.parameters(recurse=False))
+    if parameters > LIMIT:
+        raise StudyError(f"the exact curvature of {parameters} parameters is too large (at most {LIMIT}): use ekfac")
+    total, rows = None, 0
+    for batch in batches:
+        output, sites = forward(model, batch)
+        for u in fisher_vectors(fisher, output, batch, generator):
+            returned = backward(output, sites, u, retain=fisher == "type2")
+            gradients = flatten(group_gradients(model, sites, returned, bias, batch.rows))  # [R, P]
+            value = (gradients.mT @ gradients).double()
+            total = value if total is None else total + value
+        rows += batch.rows
+    if total is None:
+        raise StudyError("no rows: there is no curvature")
+    return Factors(A={"all": total}, B={"all": total.new_full((1, 1), rows)}, rows=rows)
+
+
+def one_block(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients [N, O, J] a block as gradients [N, 1, P] of the block "all"."""
+    return {"all": flatten(gradients).unsqueeze(1)}
+
+
+def dense_scores(query: dict[str, Tensor], train: dict[str, Tensor], factors: Factors, damping: float) -> Tensor:
+    """[Q, N] scores (solve.py) with the exact F; query and train gradients, [Q, O, J] and [N, O, J] a block, not rotated."""
+    basis = eigenbasis(factors)
+    rotated = (rotate(one_block(gradients), basis) for gradients in (query, train))
+    return scores(*rotated, kfac_eigenvalues(basis), damping)

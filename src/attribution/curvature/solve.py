@@ -1,0 +1,59 @@
+"""Influence scores from rotated gradients: one division by the damped eigenvalues, whatever made them.
+
+    score[q, n] = sum_blocks <q, g_n / (Lambda + damping)>,   q, g in the eigenbasis
+is grad m_q^T (F + damping I)^{-1} grad l_n for the curvature F with eigenvalues Lambda (K-FAC, EK-FAC, or the exact GGN as
+one block): the exact damping, not that of each factor. Removing example n moves the measurement m_q by +score / N to first
+order: for a measurement that is a loss, larger means that removing n hurts q more.
+Rotating once serves every damping. Source: Koh & Liang 2017, eq. 2; Mlodozeniec et al. 2025; Grosse et al. 2023, eq. 20.
+
+Shape letters: Q queries, N examples, K dampings, O x J shape of a block.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attribution.errors import StudyError
+
+
+def mean_eigenvalue(eigenvalues: dict[str, Tensor]) -> float:
+    """trace / P over all parameters of all blocks: the unit in which dampings are quoted."""
+    return sum(float(values.sum()) for values in eigenvalues.values()) / sum(map(torch.numel, eigenvalues.values()))
+
+
+def relative_damping(eigenvalues: dict[str, Tensor], ratio: float) -> float:
+    """ratio x mean eigenvalue: a damping that means the same under any scale of the loss and any Fisher."""
+    return ratio * mean_eigenvalue(eigenvalues)
+
+
+def scores(
+    query: dict[str, Tensor], train: dict[str, Tensor], eigenvalues: dict[str, Tensor], damping: float
+) -> Tensor:
+    """[Q, N] scores of rotated gradients, query [Q, O, J] and train [N, O, J] a block; eigenvalues [O, J].
+
+    Directions with Lambda + damping = 0 (dead units without damping) contribute 0. Blocks are summed in float64.
+    Raises StudyError where blocks differ, and for a negative damping.
+    """
+    return sweep(query, train, eigenvalues, [damping])[0]
+
+
+def sweep(
+    query: dict[str, Tensor], train: dict[str, Tensor], eigenvalues: dict[str, Tensor], dampings: Sequence[float]
+) -> Tensor:
+    """[K, Q, N]: `scores` for every damping; the same arguments, and the same errors."""
+    if not query.keys() == train.keys() == eigenvalues.keys():
+        raise StudyError("query gradients, train gradients and eigenvalues are of different blocks")
+    if any(not damping >= 0 for damping in dampings):
+        raise StudyError(f"a damping is negative: {list(dampings)}")
+    total: Tensor | None = None
+    for name, values in eigenvalues.items():
+        q, g = query[name].flatten(1), train[name].flatten(1)  # [Q, O J], [N, O J]
+        weights = torch.stack([_inverse(values.double().flatten() + damping) for damping in dampings])  # [K, O J]
+        part = torch.stack([(q * weight) @ g.mT for weight in weights.to(q)]).double()
+        total = part if total is None else total + part
+    return total.to(next(iter(query.values())).dtype)
+
+
+def _inverse(values: Tensor) -> Tensor:
+    return torch.where(values > 0, 1 / values, 0.0)
