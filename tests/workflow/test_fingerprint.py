@@ -100,13 +100,14 @@ def test_what_may_compute_something_else_changes_it(source: Path, name: str, old
     assert of(source) != before
 
 
-def test_code_in_a_package_counts_but_an_empty_one_does_not(source: Path) -> None:
+@pytest.mark.parametrize("package", ["core", "steps"])  # steps is reached only as what the step lies in
+def test_code_in_a_package_counts_but_an_empty_one_does_not(source: Path, package: str) -> None:
     before = fingerprint(*roots("train"), root=source)
-    assert "attribution.core" not in before.modules
-    (source / "attribution/core/__init__.py").write_text("DTYPE = 32\n")
+    assert f"attribution.{package}" not in before.modules
+    (source / "attribution" / package / "__init__.py").write_text("DTYPE = 32\n")
     after = fingerprint(*roots("train"), root=source)
     assert after.hash != before.hash
-    assert set(after.modules) - set(before.modules) == {"attribution.core"}
+    assert set(after.modules) - set(before.modules) == {f"attribution.{package}"}
 
 
 def test_closure_lists_just_the_modules_that_are_imported(source: Path) -> None:

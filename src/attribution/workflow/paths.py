@@ -15,7 +15,7 @@ from attribution.errors import StudyError
 STUDY = r"[a-z][a-z0-9_]*"
 METHOD = r"[a-z][a-z0-9_]*"
 KIND = r"generated|heldout|training"
-COHORT = r"full|(?:crn|own)\d+_\d{3,}_\d{3,}"
+COHORT = r"full|(?:crn|own)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 
 _PARTS = re.compile(r"(crn|own)(\d+)_(\d{3,})_(\d{3,})")
 
