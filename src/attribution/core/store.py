@@ -72,9 +72,13 @@ def load_meta(path: Path | str) -> dict[str, Any]:
 
 def save_json(path: Path | str, value: Any) -> None:
     """Write JSON with sorted keys; NaN and infinity are refused (ValueError): they are no numbers to report."""
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+    save_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def save_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text."""
     with atomic(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
 
 
 def load_json(path: Path | str) -> Any:

@@ -52,17 +52,32 @@ class MLP(nn.Module):
         return self.outer(torch.cat([h, tau], dim=-1)).view_as(x)
 
 
+class GroupNorm(nn.GroupNorm):
+    """The same normalisation through the operator that torch.func has a batching rule for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, channels = x.shape[:2]
+        positions = math.prod(x.shape[2:])
+        arguments = self.weight, self.bias, rows, channels, positions, self.num_groups, self.eps
+        return torch.native_group_norm(x.contiguous(), *arguments)[0]
+
+
 class UNet(nn.Module):
-    """diffusers' UNet2DModel returning the tensor itself; attention is written out so that torch.func can batch it."""
+    """diffusers' UNet2DModel, returning the tensor itself, with attention and norms that torch.func can batch."""
 
     def __init__(self, shape: tuple[int, int, int], arguments: dict[str, Any]) -> None:
         super().__init__()
-        from diffusers.models.attention_processor import AttnProcessor
+        from diffusers.models.attention_processor import Attention, AttnProcessor
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         channels, height, _ = shape
         self.unet = UNet2DModel(sample_size=height, in_channels=channels, out_channels=channels, **arguments)
-        self.unet.set_attn_processor(AttnProcessor())
+        for module in list(self.unet.modules()):
+            if isinstance(module, Attention):
+                module.set_processor(AttnProcessor())
+            for name, child in module.named_children():
+                if type(child) is nn.GroupNorm:
+                    setattr(module, name, GroupNorm(child.num_groups, child.num_channels, child.eps, child.affine))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.unet(x, t, return_dict=False)[0]

@@ -27,6 +27,7 @@ def sample(
     seed: int,
     samples: Sequence[Name],
     shape: Sequence[int],
+    device: torch.device,
 ) -> Tensor:
     """Images [Q, C, H, W] in [-1, 1] of the samples called `samples`, by `sampling` steps, eta and clip."""
     scheduler = DDIMScheduler(
@@ -38,10 +39,10 @@ def sample(
         set_alpha_to_one=True,
     )
     scheduler.set_timesteps(sampling["steps"])
-    x = _normal(seed, samples, "x_T", shape)
+    x = _normal(seed, samples, "x_T", shape).to(device)
     for k, t in enumerate(scheduler.timesteps):
-        eps = denoise(x, t.expand(len(x)))
-        noise = _normal(seed, samples, k, shape) if sampling["eta"] > 0 else None
+        eps = denoise(x, t.to(device).expand(len(x)))
+        noise = _normal(seed, samples, k, shape).to(device) if sampling["eta"] > 0 else None
         x = scheduler.step(
             eps, t, x, eta=sampling["eta"], use_clipped_model_output=sampling["clip"], variance_noise=noise
         ).prev_sample

@@ -55,6 +55,11 @@ class State:
                 "exp_avg_sq": self.exp_avg_sq[name],
             }
 
+    def to(self, device: torch.device) -> "State":
+        """The same state with every tensor on `device`."""
+        parts = {part: {name: value.to(device) for name, value in getattr(self, part).items()} for part in PARTS}
+        return State(self.step, **parts)
+
     def flat(self) -> dict[str, Tensor]:
         """All tensors under names "<part>/<parameter>"."""
         return {f"{part}/{name}": value for part in PARTS for name, value in getattr(self, part).items()}

@@ -1,0 +1,111 @@
+# The study as a workflow: one config/<study>.yaml, one target of that name, every artifact a file of some rule.
+#
+#   snakemake --cores all digits       one study           snakemake --profile slurm    all published studies
+#
+# Paths are results/{study}/{kind}/{who}/<file>: one job writes one folder, and no other job writes there.
+#   data/images        training set and held-out pool        losses/{cohort}    every model's loss on every query
+#   design/{cohort}    the subsets of a cohort               gradients gram curvature rotated /full   of the full model
+#   models/{cohort}    its trained denoisers                 scores/{method}, lds/{method}            of a method
+#   queries/all        generated, held-out, training         summary/{numbers,tables,figures}         of the study
+# Wildcards are words: a study, a method, a cohort (full, crn<replicate>_<first>_<last>, own<replicate>_<first>_<last>).
+# Every job leaves receipt.json beside its outputs. No rule may use script:, run:, cache: or --touch (docs/provenance.md).
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.utils import min_version
+
+min_version("9.0")
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+# Jobs run the code that is fingerprinted, by the Python that runs Snakemake, also where no environment is active.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+os.environ["PYTHONPATH"] = str(ROOT / "src")
+
+from attribution.tracking import handlers
+from attribution.workflow import config as configs
+from attribution.workflow import dvc, guard, identity, paths
+from attribution.workflow.spec import lock_hash
+
+guard.enter(ROOT)
+CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
+STUDIES = {
+    path.stem: configs.load(path, SCHEMA) for path in sorted(ROOT.glob("config/*.yaml")) if path.stem != "config"
+}
+LOCK = lock_hash(ROOT)
+# The end of every job's command: its identity, and where its words go.
+IDENTITY = " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
+
+
+def spec(keys, **derived):
+    return identity.spec(STUDIES, keys, **derived)
+
+
+def dataset_md5(study):
+    """The hash that dvc.lock pins for the study's dataset."""
+    return dvc.locked_md5(ROOT, STUDIES[study]["data"]["dataset"])
+
+
+def need(resource):
+    """A resource of the jobs that compute with the model, from the study's config."""
+    return lambda wildcards: STUDIES[wildcards.study]["resources"][resource]
+
+
+def cohorts(pattern, stream):
+    """Input function: `pattern` for every cohort of a stream."""
+    return lambda w: [
+        pattern.format(study=w.study, cohort=name)
+        for name in paths.cohorts(STUDIES[w.study])
+        if paths.parse(name).stream == stream
+    ]
+
+
+def methods(pattern):
+    """Input function: `pattern` for every method of the study, in alphabetical order."""
+    return lambda w: [pattern.format(study=w.study, method=name) for name in sorted(STUDIES[w.study]["methods"])]
+
+
+wildcard_constraints:
+    study=paths.STUDY,
+    method=paths.METHOD,
+    cohort=paths.COHORT,
+
+
+def results(study):
+    """What a study ends in."""
+    return [f"results/{study}/summary/{part}/receipt.json" for part in ("numbers", "tables", "figures")]
+
+
+rule all:
+    input:
+        [results(study) for study in CONFIG["published"]],
+
+
+for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]).items():
+
+    rule:
+        name:
+            target
+        input:
+            [results(study) for study in members],
+
+
+include: "workflow/rules/models.smk"
+include: "workflow/rules/curvature.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/summary.smk"
+
+
+onstart:
+    handlers.start(list(STUDIES))
+
+
+onsuccess:
+    handlers.finish([study for study in STUDIES if Path("results", study).is_dir()])
+
+
+onerror:
+    handlers.finish([study for study in STUDIES if Path("results", study).is_dir()])

@@ -1,0 +1,91 @@
+"""The study's figures, as PNG and SVG.
+
+Writes samples, lds_by_method, damping_sweep, lds_by_draws, top_influences, predicted_vs_actual and seed_control.
+"""
+
+import numpy as np
+
+from attribution.core.store import load_json, load_tensors
+from attribution.provenance.job import Job, main
+from attribution.reporting import figures, pictures
+from attribution.reporting.style import KINDS, name, save
+from attribution.steps.outcomes import query_kinds, retrained
+
+NAMES = (
+    "samples",
+    "lds_by_method",
+    "damping_sweep",
+    "lds_by_draws",
+    "top_influences",
+    "predicted_vs_actual",
+    "seed_control",
+)
+OUTPUTS = {f"{figure}.{ending}": "tolerance" for figure in NAMES for ending in ("png", "svg")}
+SHOWN = 2  # queries of each kind in the picture figures: the first ones, not chosen by their results
+BEST = "ekfac"  # whose predictions are drawn against the measured losses
+
+
+def run(job: Job) -> None:
+    """Each figure from metric files; pictures from images and scores."""
+    methods = sorted(job.spec["methods"])
+    records = {
+        method: load_json(path)["kinds"] for method, path in zip(methods, job.inputs["lds"], strict=True)
+    }
+    ceiling = load_json(job.input("ceiling"))
+    queries = load_tensors(job.input("queries"))["images"]
+    kinds = query_kinds(job.input("queries"))
+    train = load_tensors(job.input("train"))["images"]
+    shown = np.concatenate([np.flatnonzero(kinds == kind)[:SHOWN] for kind in KINDS])
+    titles = [f"{KINDS[kinds[q]]} {q}" for q in shown]
+
+    generated = queries[kinds == "generated"]
+    save(pictures.samples(generated, min(10, len(generated))), job.out, "samples")
+    save(figures.lds_by_method(records, ceiling["ceiling"]["kinds"]), job.out, "lds_by_method")
+    save(figures.damping_sweep(records), job.out, "damping_sweep")
+    save(figures.lds_by_draws(_draws(job, records)), job.out, "lds_by_draws")
+    save(figures.seed_control(ceiling["control"]["kinds"]), job.out, "seed_control")
+
+    ranked = [method for method in figures.order(records) if method != "random"]
+    scores = dict(zip(methods, job.inputs["scores"], strict=True))
+    pictured = [ranked[0], *(method for method in ("trak", "gradient_dot", "pixel_l2") if method != ranked[0])]
+    top = {method: _top(load_tensors(scores[method]), records[method], kinds, shown, 5) for method in pictured}
+    save(pictures.top_influences(queries[shown], titles, train, top), job.out, "top_influences")
+
+    models = retrained(job.inputs["subsets"], job.inputs["losses"], len(train))
+    prediction = load_tensors(job.inputs["arrays"][methods.index(BEST)])["prediction"]  # [S, Q]
+    measured = models.outcomes.mean(0)  # [S, Q]
+    picture = pictures.predicted_vs_actual(prediction[:, shown], measured[:, shown], titles, BEST, 3)
+    save(picture, job.out, "predicted_vs_actual")
+
+
+def _draws(job: Job, records: dict) -> list[dict]:
+    """Rows of the draws figure: the sweep, and the study's own number of draws at the default dampings."""
+    swept = load_json(job.input("draws"))
+    rows = [
+        {"method": entry["method"], "kind": kind, "draws": entry["draws"]}
+        | {key: score[key] for key in ("lds", "interval")}
+        for entry in swept
+        for kind, score in entry["kinds"].items()
+    ]
+    for method in dict.fromkeys(entry["method"] for entry in swept):
+        for kind, score in records[method].items():
+            full = score["default"] or score
+            rows.append(
+                {"method": method, "kind": kind, "draws": job.spec["gradients"]["draws"]}
+                | {key: full[key] for key in ("lds", "interval")}
+            )
+    return rows
+
+
+def _top(scored: dict, record: dict, kinds: np.ndarray, shown: np.ndarray, count: int) -> np.ndarray:
+    """The highest-scoring examples of each shown query, [len(shown), count], at the damping chosen for its kind."""
+    rows = []
+    for q in shown:
+        damping = record[kinds[q]]["selected_damping"]
+        layer = 0 if damping is None else int(np.argmin(np.abs(scored["dampings"] - damping)))
+        rows.append(np.argsort(-scored["scores"][layer, q], kind="stable")[:count])
+    return np.stack(rows)
+
+
+if __name__ == "__main__":
+    main(run, OUTPUTS)

@@ -1,0 +1,54 @@
+"""What several steps read: images with their names, denoisers with their weights.
+
+Shape letters: M models, N examples, C H W image.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution.core.store import load_meta, load_tensors
+from attribution.diffusion.denoisers import build
+from attribution.diffusion.ensemble import Stack, loaded, member
+from attribution.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images [N, C, H, W] in [-1, 1] and the names under which their noise is drawn."""
+
+    images: Tensor
+    names: list[str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        return tuple(self.images.shape[1:])
+
+
+def examples(path: Path, device: torch.device) -> Examples:
+    """Examples of the dataset, named by their rows in it."""
+    tensors = load_tensors(path, "pt")
+    return Examples(tensors["images"].to(device), [f"example/{row}" for row in tensors["index"].tolist()])
+
+
+def queries(path: Path, device: torch.device) -> Examples:
+    """The study's queries, under the names that the `queries` step gave them."""
+    return Examples(load_tensors(path, "pt")["images"].to(device), load_meta(path)["names"])
+
+
+def models(path: Path, device: torch.device) -> Stack:
+    """A cohort's weights, parameter name -> [M, ...]."""
+    return load_tensors(path, "pt", str(device))
+
+
+def single(path: Path, denoiser: dict[str, Any], shape: tuple[int, int, int], device: torch.device) -> nn.Module:
+    """The denoiser with the weights of the one model in `path`; StudyError where the file holds another number."""
+    stack = models(path, device)
+    count = len(next(iter(stack.values())))
+    if count != 1:
+        raise StudyError(f"{path}: holds {count} models, one was expected")
+    return loaded(build(denoiser, shape).to(device), member(stack, 0))

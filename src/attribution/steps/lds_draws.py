@@ -1,0 +1,41 @@
+"""Linear datamodelling score against the number of gradient draws, at default dampings.
+
+Writes lds.json: a list of {method, draws, kinds: {kind: {lds, interval, ...}}}.
+"""
+
+from attribution.core.store import load_tensors, save_json
+from attribution.evaluation.evaluate import evaluate
+from attribution.provenance.job import Job, main
+from attribution.steps.outcomes import query_kinds, retrained
+
+OUTPUTS = {"lds.json": "tolerance"}
+
+
+def run(job: Job) -> None:
+    """Each method's [D, Q, N] scores, one number of draws at a time, on the same halves and resamples as all methods."""
+    scored = load_tensors(job.input("scores"))
+    draws = scored.pop("draws").tolist()
+    examples = next(iter(scored.values())).shape[-1]
+    models = retrained(job.inputs["subsets"], job.inputs["losses"], examples)
+    settings = job.spec["evaluation"]
+    kinds = query_kinds(job.input("queries"))
+    records = []
+    for method, layers in scored.items():
+        for count, scores in zip(draws, layers, strict=True):
+            record, _ = evaluate(
+                scores,
+                None,
+                None,
+                models.masks,
+                models.outcomes,
+                kinds,
+                job.spec["seed"],
+                settings["bootstrap"],
+                settings["coverage"],
+            )
+            records.append({"method": method, "draws": count, "kinds": record["kinds"]})
+    save_json(job.out / "lds.json", records)
+
+
+if __name__ == "__main__":
+    main(run, OUTPUTS)

@@ -1,0 +1,35 @@
+"""The params of a rule that make a job's identity: which config keys it reads, which code it runs.
+
+Each returns a function of the wildcards, as Snakemake wants it. Both values stand in `params:` as one string, so any
+change of them, and nothing else, reruns the job.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attribution.workflow import fingerprint, paths
+from attribution.workflow.spec import canonical, select
+
+Param = Callable[[Any], str]  # of Snakemake's wildcards
+
+
+def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[str], Any]) -> Param:
+    """The canonical spec of a job: the config keys it reads (`{method}` stands for the wildcard), and "job".
+
+    "job" holds the wildcards but the study, a cohort's wildcard spelled out. `derived` adds values that are functions
+    of the study's name.
+    """
+
+    def value(wildcards: Any) -> str:
+        job = {name: text for name, text in wildcards.items() if name != "study"}
+        chosen = select(studies[wildcards.study], keys.format(**job))
+        if "cohort" in job:
+            job |= vars(paths.parse(job["cohort"]))
+        return canonical(chosen | {"job": job} | {name: of(wildcards.study) for name, of in derived.items()})
+
+    return value
+
+
+def code(step: str) -> Param:
+    """The fingerprint of a step's import closure, and of its method's where the rule has one."""
+    return lambda wildcards: fingerprint.fingerprint(*fingerprint.roots(step, wildcards.get("method"))).hash

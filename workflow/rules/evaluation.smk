@@ -1,0 +1,100 @@
+# Judged by retraining: linear datamodelling scores and their ceiling.
+
+
+# One method against the retrained models.
+rule lds:
+    input:
+        scores="results/{study}/scores/{method}/scores.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+    output:
+        record="results/{study}/lds/{method}/lds.json",
+        arrays="results/{study}/lds/{method}/lds.safetensors",
+        receipt="results/{study}/lds/{method}/receipt.json",
+    log:
+        "results/{study}/logs/lds/{method}.log",
+    benchmark:
+        "results/{study}/logs/lds/{method}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed evaluation methods.{method}"),
+        code=identity.code("lds"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.lds"
+        " --out results/{wildcards.study}/lds/{wildcards.method}"
+        " --scores {input.scores}"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}" + IDENTITY
+
+
+# The same for scores from few gradient draws.
+rule lds_draws:
+    input:
+        scores="results/{study}/draws/scores/scores.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+    output:
+        record="results/{study}/draws/lds/lds.json",
+        receipt="results/{study}/draws/lds/receipt.json",
+    log:
+        "results/{study}/logs/lds_draws.log",
+    benchmark:
+        "results/{study}/logs/lds_draws.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed evaluation"),
+        code=identity.code("lds_draws"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.lds_draws"
+        " --out results/{wildcards.study}/draws/lds"
+        " --scores {input.scores}"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}" + IDENTITY
+
+
+# What any method can reach, and what common random numbers save.
+rule ceiling:
+    input:
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        own_subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "own"),
+        own_losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "own"),
+    output:
+        record="results/{study}/ceiling/all/ceiling.json",
+        receipt="results/{study}/ceiling/all/receipt.json",
+    log:
+        "results/{study}/logs/ceiling.log",
+    benchmark:
+        "results/{study}/logs/ceiling.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed data.train evaluation"),
+        code=identity.code("ceiling"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.ceiling"
+        " --out results/{wildcards.study}/ceiling/all"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
+        " --own_subsets {input.own_subsets}"
+        " --own_losses {input.own_losses}" + IDENTITY

@@ -1,0 +1,133 @@
+# Data, subsets, trained denoisers, queries, and what each model measures on each query.
+
+
+# Draw the training set and the held-out pool from the dataset that dvc.lock names.
+rule dataset:
+    output:
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+        receipt="results/{study}/data/images/receipt.json",
+    log:
+        "results/{study}/logs/dataset.log",
+    benchmark:
+        "results/{study}/logs/dataset.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed data queries.heldout", dvc_md5=dataset_md5),
+        code=identity.code("dataset"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.dataset" " --out results/{wildcards.study}/data/images" + IDENTITY
+
+
+# Draw the subsets of one cohort, each from its own stream.
+rule design:
+    output:
+        subsets="results/{study}/design/{cohort}/subsets.safetensors",
+        receipt="results/{study}/design/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/design/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/design/{cohort}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed data.train design.fraction"),
+        code=identity.code("design"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.design" " --out results/{wildcards.study}/design/{wildcards.cohort}" + IDENTITY
+
+
+# Train a cohort of denoisers in one batched computation.
+rule train:
+    input:
+        data="results/{study}/data/images/train.safetensors",
+        subsets="results/{study}/design/{cohort}/subsets.safetensors",
+    output:
+        models="results/{study}/models/{cohort}/models.safetensors",
+        curve="results/{study}/models/{cohort}/log.jsonl",
+        receipt="results/{study}/models/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/train/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/train/{cohort}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion training"),
+        code=identity.code("train"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.train"
+        " --out results/{wildcards.study}/models/{wildcards.cohort}"
+        " --data {input.data}"
+        " --subsets {input.subsets}" + IDENTITY
+
+
+# Sample from the full model, and pick held-out and training examples.
+rule queries:
+    input:
+        model="results/{study}/models/full/models.safetensors",
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+    output:
+        queries="results/{study}/queries/all/queries.safetensors",
+        receipt="results/{study}/queries/all/receipt.json",
+    log:
+        "results/{study}/logs/queries.log",
+    benchmark:
+        "results/{study}/logs/queries.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion sampling queries"),
+        code=identity.code("queries"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.queries"
+        " --out results/{wildcards.study}/queries/all"
+        " --model {input.model}"
+        " --train {input.train}"
+        " --heldout {input.heldout}" + IDENTITY
+
+
+# Measure every model of a cohort on every query, with the same keyed noise.
+rule measure:
+    input:
+        models="results/{study}/models/{cohort}/models.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+    output:
+        losses="results/{study}/losses/{cohort}/losses.safetensors",
+        receipt="results/{study}/losses/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/measure/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/measure/{cohort}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion measurement"),
+        code=identity.code("measure"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.measure"
+        " --out results/{wildcards.study}/losses/{wildcards.cohort}"
+        " --models {input.models}"
+        " --queries {input.queries}" + IDENTITY

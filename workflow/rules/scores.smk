@@ -1,0 +1,129 @@
+# scores[q, n] of every method: larger = removing n hurts q more.
+
+
+# Methods that compare images, and the random control.
+rule score_similarity:
+    input:
+        queries="results/{study}/queries/all/queries.safetensors",
+        train="results/{study}/data/images/train.safetensors",
+    output:
+        scores="results/{study}/scores/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_similarity/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_similarity/{method}.tsv"
+    wildcard_constraints:
+        method="random|pixel_cosine|pixel_l2",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed"),
+        code=identity.code("score_similarity"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_similarity"
+        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --queries {input.queries}"
+        " --train {input.train}" + IDENTITY
+
+
+# Methods that need the inner products of gradients.
+rule score_gradients:
+    input:
+        gram="results/{study}/gram/full/gram.safetensors",
+    output:
+        scores="results/{study}/scores/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_gradients/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_gradients/{method}.tsv"
+    wildcard_constraints:
+        method="gradient_dot|gradient_cosine|trak",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("methods.{method}"),
+        code=identity.code("score_gradients"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_gradients"
+        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --gram {input.gram}" + IDENTITY
+
+
+# Methods that precondition gradients by curvature.
+rule score_influence:
+    input:
+        queries="results/{study}/rotated/full/queries.safetensors",
+        train="results/{study}/rotated/full/train.safetensors",
+        basis="results/{study}/curvature/full/basis.safetensors",
+        eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
+    output:
+        scores="results/{study}/scores/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_influence/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_influence/{method}.tsv"
+    wildcard_constraints:
+        method="kfac|ekfac",
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("methods.{method}"),
+        code=identity.code("score_influence"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_influence"
+        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --queries {input.queries}"
+        " --train {input.train}"
+        " --basis {input.basis}"
+        " --eigenvalues {input.eigenvalues}" + IDENTITY
+
+
+# Gradient dot, TRAK and EK-FAC from few draws.
+rule sweep_draws:
+    input:
+        model="results/{study}/models/full/models.safetensors",
+        data="results/{study}/data/images/train.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        basis="results/{study}/curvature/full/basis.safetensors",
+        eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
+    output:
+        scores="results/{study}/draws/scores/scores.safetensors",
+        receipt="results/{study}/draws/scores/receipt.json",
+    log:
+        "results/{study}/logs/sweep_draws.log",
+    benchmark:
+        "results/{study}/logs/sweep_draws.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec(
+            "seed denoiser diffusion gradients.batch curvature.bias draws_sweep methods.trak.damping methods.ekfac.damping"
+        ),
+        code=identity.code("sweep_draws"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.sweep_draws"
+        " --out results/{wildcards.study}/draws/scores"
+        " --model {input.model}"
+        " --data {input.data}"
+        " --queries {input.queries}"
+        " --basis {input.basis}"
+        " --eigenvalues {input.eigenvalues}" + IDENTITY

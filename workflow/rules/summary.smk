@@ -1,0 +1,153 @@
+# What a study ends in: its reported numbers, tables and figures.
+
+
+# Every reported number with its interval, its metric file and that file's receipt.
+rule numbers:
+    input:
+        lds=methods("results/{study}/lds/{method}/lds.json"),
+        arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
+        ceiling="results/{study}/ceiling/all/ceiling.json",
+    output:
+        numbers="results/{study}/summary/numbers/numbers.json",
+        receipt="results/{study}/summary/numbers/receipt.json",
+    log:
+        "results/{study}/logs/numbers.log",
+    benchmark:
+        "results/{study}/logs/numbers.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("methods evaluation.coverage"),
+        code=identity.code("numbers"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.numbers"
+        " --out results/{wildcards.study}/summary/numbers"
+        " --lds {input.lds}"
+        " --arrays {input.arrays}"
+        " --ceiling {input.ceiling}" + IDENTITY
+
+
+# The table of results, from the reported numbers alone.
+rule tables:
+    input:
+        numbers="results/{study}/summary/numbers/numbers.json",
+    output:
+        csv="results/{study}/summary/tables/lds.csv",
+        markdown=report(
+            "results/{study}/summary/tables/lds.md",
+            caption="../report/lds_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
+        receipt="results/{study}/summary/tables/receipt.json",
+    log:
+        "results/{study}/logs/tables.log",
+    benchmark:
+        "results/{study}/logs/tables.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec(""),
+        code=identity.code("tables"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.tables"
+        " --out results/{wildcards.study}/summary/tables"
+        " --numbers {input.numbers}" + IDENTITY
+
+
+# The figures, PNG and SVG.
+rule figures:
+    input:
+        lds=methods("results/{study}/lds/{method}/lds.json"),
+        arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
+        scores=methods("results/{study}/scores/{method}/scores.safetensors"),
+        ceiling="results/{study}/ceiling/all/ceiling.json",
+        draws="results/{study}/draws/lds/lds.json",
+        queries="results/{study}/queries/all/queries.safetensors",
+        train="results/{study}/data/images/train.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+    output:
+        samples=report(
+            "results/{study}/summary/figures/samples.png",
+            caption="../report/samples.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        samples_svg="results/{study}/summary/figures/samples.svg",
+        lds_by_method=report(
+            "results/{study}/summary/figures/lds_by_method.png",
+            caption="../report/lds_by_method.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        lds_by_method_svg="results/{study}/summary/figures/lds_by_method.svg",
+        damping_sweep=report(
+            "results/{study}/summary/figures/damping_sweep.png",
+            caption="../report/damping_sweep.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        damping_sweep_svg="results/{study}/summary/figures/damping_sweep.svg",
+        lds_by_draws=report(
+            "results/{study}/summary/figures/lds_by_draws.png",
+            caption="../report/lds_by_draws.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        lds_by_draws_svg="results/{study}/summary/figures/lds_by_draws.svg",
+        top_influences=report(
+            "results/{study}/summary/figures/top_influences.png",
+            caption="../report/top_influences.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        top_influences_svg="results/{study}/summary/figures/top_influences.svg",
+        predicted_vs_actual=report(
+            "results/{study}/summary/figures/predicted_vs_actual.png",
+            caption="../report/predicted_vs_actual.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        predicted_vs_actual_svg="results/{study}/summary/figures/predicted_vs_actual.svg",
+        seed_control=report(
+            "results/{study}/summary/figures/seed_control.png",
+            caption="../report/seed_control.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        seed_control_svg="results/{study}/summary/figures/seed_control.svg",
+        receipt="results/{study}/summary/figures/receipt.json",
+    log:
+        "results/{study}/logs/figures.log",
+    benchmark:
+        "results/{study}/logs/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("methods gradients.draws"),
+        code=identity.code("figures"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.figures"
+        " --out results/{wildcards.study}/summary/figures"
+        " --lds {input.lds}"
+        " --arrays {input.arrays}"
+        " --scores {input.scores}"
+        " --ceiling {input.ceiling}"
+        " --draws {input.draws}"
+        " --queries {input.queries}"
+        " --train {input.train}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}" + IDENTITY
