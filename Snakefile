@@ -11,6 +11,7 @@
 # Every job leaves receipt.json beside its outputs. No rule may use script:, run:, cache: or --touch (docs/provenance.md).
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -20,12 +21,12 @@ min_version("9.0")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 # Jobs run the code that is fingerprinted, by the Python that runs Snakemake, also where no environment is active.
-os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
-os.environ["PYTHONPATH"] = str(ROOT / "src")
+path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 
 from attribution.tracking import handlers
 from attribution.workflow import config as configs
-from attribution.workflow import dvc, guard, identity, paths
+from attribution.workflow import guard, identity, inputs, paths
 from attribution.workflow.spec import lock_hash
 
 guard.enter(ROOT)
@@ -35,36 +36,11 @@ STUDIES = {
     path.stem: configs.load(path, SCHEMA) for path in sorted(ROOT.glob("config/*.yaml")) if path.stem != "config"
 }
 LOCK = lock_hash(ROOT)
-# The end of every job's command: its identity, and where its words go.
-IDENTITY = " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
-
-
-def spec(keys, **derived):
-    return identity.spec(STUDIES, keys, **derived)
-
-
-def dataset_md5(study):
-    """The hash that dvc.lock pins for the study's dataset."""
-    return dvc.locked_md5(ROOT, STUDIES[study]["data"]["dataset"])
-
-
-def need(resource):
-    """A resource of the jobs that compute with the model, from the study's config."""
-    return lambda wildcards: STUDIES[wildcards.study]["resources"][resource]
-
-
-def cohorts(pattern, stream):
-    """Input function: `pattern` for every cohort of a stream."""
-    return lambda w: [
-        pattern.format(study=w.study, cohort=name)
-        for name in paths.cohorts(STUDIES[w.study])
-        if paths.parse(name).stream == stream
-    ]
-
-
-def methods(pattern):
-    """Input function: `pattern` for every method of the study, in alphabetical order."""
-    return lambda w: [pattern.format(study=w.study, method=name) for name in sorted(STUDIES[w.study]["methods"])]
+spec = partial(identity.spec, STUDIES)
+cohorts = partial(inputs.of_cohorts, STUDIES)
+methods = partial(inputs.of_methods, STUDIES)
+need = partial(inputs.need, STUDIES)
+dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
 
 wildcard_constraints:
@@ -73,14 +49,9 @@ wildcard_constraints:
     cohort=paths.COHORT,
 
 
-def results(study):
-    """What a study ends in."""
-    return [f"results/{study}/summary/{part}/receipt.json" for part in ("numbers", "tables", "figures")]
-
-
 rule all:
     input:
-        [results(study) for study in CONFIG["published"]],
+        [inputs.results(study) for study in CONFIG["published"]],
 
 
 for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]).items():
@@ -89,7 +60,7 @@ for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]
         name:
             target
         input:
-            [results(study) for study in members],
+            [inputs.results(study) for study in members],
 
 
 include: "workflow/rules/models.smk"

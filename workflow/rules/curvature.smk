@@ -29,7 +29,9 @@ rule gradients:
         " --out results/{wildcards.study}/gradients/full"
         " --model {input.model}"
         " --data {input.data}"
-        " --queries {input.queries}" + IDENTITY
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Their inner products.
@@ -57,7 +59,9 @@ rule gram:
         "python -m attribution.steps.gram"
         " --out results/{wildcards.study}/gram/full"
         " --train {input.train}"
-        " --queries {input.queries}" + IDENTITY
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Kronecker factors of the GGN, their eigenbasis, and corrected eigenvalues.
@@ -86,7 +90,9 @@ rule curvature:
         "python -m attribution.steps.curvature"
         " --out results/{wildcards.study}/curvature/full"
         " --model {input.model}"
-        " --data {input.data}" + IDENTITY
+        " --data {input.data}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # The gradients in that basis: a damping sweep then costs a product each.
@@ -117,4 +123,6 @@ rule rotate:
         " --out results/{wildcards.study}/rotated/full"
         " --train {input.train}"
         " --queries {input.queries}"
-        " --basis {input.basis}" + IDENTITY
+        " --basis {input.basis}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

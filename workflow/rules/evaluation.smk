@@ -31,7 +31,9 @@ rule lds:
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --subsets {input.subsets}"
-        " --losses {input.losses}" + IDENTITY
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # The same for scores from few gradient draws.
@@ -63,7 +65,9 @@ rule lds_draws:
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --subsets {input.subsets}"
-        " --losses {input.losses}" + IDENTITY
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # What any method can reach, and what common random numbers save.
@@ -97,4 +101,6 @@ rule ceiling:
         " --subsets {input.subsets}"
         " --losses {input.losses}"
         " --own_subsets {input.own_subsets}"
-        " --own_losses {input.own_losses}" + IDENTITY
+        " --own_losses {input.own_losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

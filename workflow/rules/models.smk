@@ -21,7 +21,10 @@ rule dataset:
         code=identity.code("dataset"),
         lock=LOCK,
     shell:
-        "python -m attribution.steps.dataset" " --out results/{wildcards.study}/data/images" + IDENTITY
+        "python -m attribution.steps.dataset"
+        " --out results/{wildcards.study}/data/images"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Draw the subsets of one cohort, each from its own stream.
@@ -43,7 +46,10 @@ rule design:
         code=identity.code("design"),
         lock=LOCK,
     shell:
-        "python -m attribution.steps.design" " --out results/{wildcards.study}/design/{wildcards.cohort}" + IDENTITY
+        "python -m attribution.steps.design"
+        " --out results/{wildcards.study}/design/{wildcards.cohort}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Train a cohort of denoisers in one batched computation.
@@ -72,7 +78,9 @@ rule train:
         "python -m attribution.steps.train"
         " --out results/{wildcards.study}/models/{wildcards.cohort}"
         " --data {input.data}"
-        " --subsets {input.subsets}" + IDENTITY
+        " --subsets {input.subsets}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Sample from the full model, and pick held-out and training examples.
@@ -102,7 +110,9 @@ rule queries:
         " --out results/{wildcards.study}/queries/all"
         " --model {input.model}"
         " --train {input.train}"
-        " --heldout {input.heldout}" + IDENTITY
+        " --heldout {input.heldout}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Measure every model of a cohort on every query, with the same keyed noise.
@@ -130,4 +140,6 @@ rule measure:
         "python -m attribution.steps.measure"
         " --out results/{wildcards.study}/losses/{wildcards.cohort}"
         " --models {input.models}"
-        " --queries {input.queries}" + IDENTITY
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

@@ -28,7 +28,9 @@ rule score_similarity:
         "python -m attribution.steps.score_similarity"
         " --out results/{wildcards.study}/scores/{wildcards.method}"
         " --queries {input.queries}"
-        " --train {input.train}" + IDENTITY
+        " --train {input.train}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Methods that need the inner products of gradients.
@@ -56,7 +58,9 @@ rule score_gradients:
     shell:
         "python -m attribution.steps.score_gradients"
         " --out results/{wildcards.study}/scores/{wildcards.method}"
-        " --gram {input.gram}" + IDENTITY
+        " --gram {input.gram}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Methods that precondition gradients by curvature.
@@ -90,7 +94,9 @@ rule score_influence:
         " --queries {input.queries}"
         " --train {input.train}"
         " --basis {input.basis}"
-        " --eigenvalues {input.eigenvalues}" + IDENTITY
+        " --eigenvalues {input.eigenvalues}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # Gradient dot, TRAK and EK-FAC from few draws.
@@ -126,4 +132,6 @@ rule sweep_draws:
         " --data {input.data}"
         " --queries {input.queries}"
         " --basis {input.basis}"
-        " --eigenvalues {input.eigenvalues}" + IDENTITY
+        " --eigenvalues {input.eigenvalues}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

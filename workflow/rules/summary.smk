@@ -28,7 +28,9 @@ rule numbers:
         " --out results/{wildcards.study}/summary/numbers"
         " --lds {input.lds}"
         " --arrays {input.arrays}"
-        " --ceiling {input.ceiling}" + IDENTITY
+        " --ceiling {input.ceiling}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # The table of results, from the reported numbers alone.
@@ -60,7 +62,9 @@ rule tables:
     shell:
         "python -m attribution.steps.tables"
         " --out results/{wildcards.study}/summary/tables"
-        " --numbers {input.numbers}" + IDENTITY
+        " --numbers {input.numbers}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
 
 
 # The figures, PNG and SVG.
@@ -150,4 +154,6 @@ rule figures:
         " --queries {input.queries}"
         " --train {input.train}"
         " --subsets {input.subsets}"
-        " --losses {input.losses}" + IDENTITY
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

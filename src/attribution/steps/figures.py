@@ -28,9 +28,7 @@ BEST = "ekfac"  # whose predictions are drawn against the measured losses
 def run(job: Job) -> None:
     """Each figure from metric files; pictures from images and scores."""
     methods = sorted(job.spec["methods"])
-    records = {
-        method: load_json(path)["kinds"] for method, path in zip(methods, job.inputs["lds"], strict=True)
-    }
+    records = {method: load_json(path)["kinds"] for method, path in zip(methods, job.inputs["lds"], strict=True)}
     ceiling = load_json(job.input("ceiling"))
     queries = load_tensors(job.input("queries"))["images"]
     kinds = query_kinds(job.input("queries"))

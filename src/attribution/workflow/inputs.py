@@ -1,0 +1,44 @@
+"""What the rules of a study read: files of its cohorts and methods, resources, the dataset's pinned hash.
+
+Functions of the loaded studies (name -> config) that return Snakemake's input and resource functions.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attribution.workflow import dvc, paths
+
+Studies = Mapping[str, dict[str, Any]]
+Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
+
+
+def of_cohorts(studies: Studies, pattern: str, stream: str) -> Files:
+    """`pattern` for every cohort of a stream (crn, own) of the study."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, cohort=name)
+        for name in paths.cohorts(studies[wildcards.study])
+        if paths.parse(name).stream == stream
+    ]
+
+
+def of_methods(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every method of the study, in alphabetical order."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, method=name) for name in sorted(studies[wildcards.study]["methods"])
+    ]
+
+
+def need(studies: Studies, resource: str) -> Callable[[Any], int]:
+    """What the jobs that compute with the model ask for, from the study's config."""
+    return lambda wildcards: studies[wildcards.study]["resources"][resource]
+
+
+def dataset_md5(studies: Studies, root: Path, study: str) -> str | None:
+    """The hash that dvc.lock pins for the study's dataset."""
+    return dvc.locked_md5(root, studies[study]["data"]["dataset"])
+
+
+def results(study: str) -> list[str]:
+    """What a study ends in; the other outputs of the same jobs come with them."""
+    return [f"results/{study}/summary/{end}" for end in ("numbers/numbers.json", "tables/lds.md", "figures/samples.png")]
