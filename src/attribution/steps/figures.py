@@ -8,7 +8,7 @@ import numpy as np
 from attribution.core.store import load_json, load_tensors
 from attribution.provenance.job import Job, main
 from attribution.reporting import figures, pictures
-from attribution.reporting.style import KINDS, name, save
+from attribution.reporting.style import KINDS, save
 from attribution.steps.outcomes import query_kinds, retrained
 
 NAMES = (

@@ -1,7 +1,7 @@
 """Score by few gradient draws: how many a method needs, from one pass over the draws.
 
-Writes scores.safetensors: one array [D, Q, N] float32 a method (gradient_dot, trak, ekfac at their default dampings) for
-the numbers of draws in draws_sweep.draws, and draws [D].
+Writes scores.safetensors: one array [D, Q, N] float32 a method (gradient_dot, trak, ekfac at their default dampings)
+for the numbers of draws in draws_sweep.draws, and draws [D].
 """
 
 import torch

@@ -123,9 +123,7 @@ def average(ema: Stack, params: Stack, decay: float) -> None:
     torch._foreach_lerp_(list(ema.values()), [value.detach() for value in params.values()], 1 - decay)
 
 
-def _batch(
-    cohort: Cohort, images: Tensor, step: int, size: int, timesteps: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(cohort: Cohort, images: Tensor, step: int, size: int, timesteps: int) -> tuple[Tensor, Tensor, Tensor]:
     """x0 [M, B, C, H, W], t [M, B] and eps [M, B, C, H, W] of one step; a shared stream is drawn once."""
     examples = cohort.members.shape[1]
     drawn = {

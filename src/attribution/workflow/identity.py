@@ -5,6 +5,7 @@ change of them, and nothing else, reruns the job.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from attribution.workflow import fingerprint, paths
@@ -32,4 +33,9 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
 
 def code(step: str) -> Param:
     """The fingerprint of a step's import closure, and of its method's where the rule has one."""
-    return lambda wildcards: fingerprint.fingerprint(*fingerprint.roots(step, wildcards.get("method"))).hash
+    return lambda wildcards: _hash(step, wildcards.get("method"))
+
+
+@cache  # a run parses the tree once, and the guard refuses a tree that changes under it
+def _hash(step: str, method: str | None) -> str:
+    return fingerprint.fingerprint(*fingerprint.roots(step, method)).hash

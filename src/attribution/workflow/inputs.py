@@ -41,4 +41,5 @@ def dataset_md5(studies: Studies, root: Path, study: str) -> str | None:
 
 def results(study: str) -> list[str]:
     """What a study ends in; the other outputs of the same jobs come with them."""
-    return [f"results/{study}/summary/{end}" for end in ("numbers/numbers.json", "tables/lds.md", "figures/samples.png")]
+    ends = ("numbers/numbers.json", "tables/lds.md", "figures/samples.png")
+    return [f"results/{study}/summary/{end}" for end in ends]
