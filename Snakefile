@@ -8,13 +8,12 @@
 #   models/{cohort}    its trained denoisers                 scores/{method}, lds/{method}            of a method
 #   queries/all        generated, held-out, training         summary/{numbers,tables,figures}         of the study
 # Wildcards are words: a study, a method, a cohort (full, crn<replicate>_<first>_<last>, own<replicate>_<first>_<last>).
-# Every job leaves receipt.json beside its outputs. No rule may use script:, run:, cache: or --touch (docs/provenance.md).
+# Every job leaves receipt.json beside its outputs. script:, run:, cache: and --touch are forbidden (docs/provenance.md).
 import os
 import sys
 from functools import partial
 from pathlib import Path
 
-import yaml
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -27,15 +26,17 @@ os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 from attribution.tracking import handlers
 from attribution.workflow import config as configs
 from attribution.workflow import guard, identity, inputs, paths
+from attribution.workflow.refusal import one_line
 from attribution.workflow.spec import lock_hash
 
-guard.enter(ROOT)
-CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
-STUDIES = {
-    path.stem: configs.load(path, SCHEMA) for path in sorted(ROOT.glob("config/*.yaml")) if path.stem != "config"
-}
-LOCK = lock_hash(ROOT)
+with one_line():
+    guard.enter(ROOT)
+    CONFIG = configs.read_yaml(ROOT / "config/config.yaml")
+    SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
+    STUDIES = {
+        path.stem: configs.load(path, SCHEMA) for path in sorted(ROOT.glob("config/*.yaml")) if path.stem != "config"
+    }
+    LOCK = lock_hash(ROOT)
 spec = partial(identity.spec, STUDIES)
 cohorts = partial(inputs.of_cohorts, STUDIES)
 methods = partial(inputs.of_methods, STUDIES)

@@ -384,6 +384,18 @@ def test_handlers_follow_nothing_but_a_server(monkeypatch: pytest.MonkeyPatch, u
     assert not handlers._follower
 
 
+def test_handlers_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results" / "toy").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ATTRIBUTION_TRACKING", "off")
+    spawned = []
+    monkeypatch.setattr(handlers, "_spawn", lambda *arguments: spawned.append(arguments))
+    handlers.start(["toy"])
+    handlers.finish(["toy"])
+    assert spawned == []
+
+
 def test_handlers_end_what_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -3,6 +3,8 @@
 `start` follows the jobs live where MLFLOW_TRACKING_URI names a server, and does nothing otherwise; `finish` ends that
 and syncs once, with a time limit. Neither raises. Standard library only. The address, which may hold a password,
 reaches the children by the environment alone: command lines can be read by every user of a machine.
+
+ATTRIBUTION_TRACKING=off switches both off; a later sync by hand writes what was left out.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from attribution.tracking.address import VARIABLE, is_http
 
+SWITCH = "ATTRIBUTION_TRACKING"
 FOLLOWER_SECONDS = 60.0  # to write what the last jobs left, one attempt where the server does not answer
 SYNC_SECONDS = 600.0  # a first sync takes 10 s and 0.25 s a job
 _follower: list[tuple[subprocess.Popen, Path]] = []
@@ -25,7 +28,7 @@ _follower: list[tuple[subprocess.Popen, Path]] = []
 def start(studies: Sequence[str]) -> None:
     """Begin to follow the studies' jobs in the background."""
     try:
-        if _follower or not studies or not is_http(os.environ.get(VARIABLE, "")):
+        if _off() or _follower or not studies or not is_http(os.environ.get(VARIABLE, "")):
             return
         stop = Path(tempfile.mkdtemp(prefix="attribution-tracking-")) / "stop"
         child = _spawn("follow", *studies, "--stop", str(stop), "--parent", str(os.getpid()))
@@ -42,10 +45,16 @@ def finish(studies: Sequence[str]) -> None:
             stop.touch()
             _wait(child, FOLLOWER_SECONDS, "the follower")
             shutil.rmtree(stop.parent, ignore_errors=True)
+        if _off():
+            return
         if present := [study for study in studies if Path("results", study).is_dir()]:
             _wait(_spawn("sync", *present), SYNC_SECONDS, "the sync")
     except (Exception, KeyboardInterrupt) as error:
         _warn(f"not mirrored: {type(error).__name__}; python -m attribution.tracking sync writes what is missing")
+
+
+def _off() -> bool:
+    return os.environ.get(SWITCH, "").strip().lower() == "off"
 
 
 def _spawn(*arguments: str) -> subprocess.Popen:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from attribution.workflow import fingerprint, paths
+from attribution.workflow.refusal import one_line
 from attribution.workflow.spec import canonical, select
 
 Param = Callable[[Any], str]  # of Snakemake's wildcards
@@ -21,6 +22,7 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
     of the study's name.
     """
 
+    @one_line()
     def value(wildcards: Any) -> str:
         job = {name: text for name, text in wildcards.items() if name != "study"}
         chosen = select(studies[wildcards.study], keys.format(**job))
@@ -33,7 +35,12 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
 
 def code(step: str) -> Param:
     """The fingerprint of a step's import closure, and of its method's where the rule has one."""
-    return lambda wildcards: _hash(step, wildcards.get("method"))
+
+    @one_line()
+    def value(wildcards: Any) -> str:
+        return _hash(step, wildcards.get("method"))
+
+    return value
 
 
 @cache  # a run parses the tree once, and the guard refuses a tree that changes under it
