@@ -1,0 +1,49 @@
+"""python -m attribution: what is done with a finished study, outside the workflow.
+
+publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew README's tables
+readme           renew README's tables and numbers from results/published/; --check only says what is stale
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from attribution.errors import StudyError
+
+
+def main(arguments: list[str]) -> int:
+    """0 done, 1 with one line on stderr where it cannot be done or README is stale."""
+    parser = argparse.ArgumentParser(prog="python -m attribution", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
+    commands.add_parser("readme", help="renew README's tables").add_argument("--check", action="store_true")
+    given = parser.parse_args(arguments)
+    root = Path.cwd()
+    try:
+        if given.command == "publish":
+            from attribution.reporting.publish import publish
+
+            for warning in publish(root, given.study):
+                print(f"warning: {warning}", file=sys.stderr)
+        return _readme(root, getattr(given, "check", False))
+    except StudyError as error:
+        print(f"attribution: {error}", file=sys.stderr)
+        return 1
+
+
+def _readme(root: Path, check: bool) -> int:
+    from attribution.reporting import readme
+    from attribution.reporting.publish import published
+
+    path, numbers = root / "README.md", published(root)
+    text = path.read_text(encoding="utf-8")
+    if check:
+        problems = readme.stale(text, numbers)
+        print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
+        return 1 if problems else 0
+    path.write_text(readme.update(text, numbers), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
