@@ -50,9 +50,23 @@ wildcard_constraints:
     cohort=paths.COHORT,
 
 
+include: "workflow/rules/models.smk"
+include: "workflow/rules/curvature.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/summary.smk"
+
+
+def ends(studies):
+    """Every file that a study ends in, so that any of them is made again where it is missing."""
+    last = [rules.numbers, rules.tables, rules.figures]
+    return [end.format(study=study) for study in studies for rule in last for end in rule.output]
+
+
 rule all:
+    default_target: True
     input:
-        [inputs.results(study) for study in CONFIG["published"]],
+        ends(CONFIG["published"]),
 
 
 for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]).items():
@@ -61,14 +75,7 @@ for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]
         name:
             target
         input:
-            [inputs.results(study) for study in members],
-
-
-include: "workflow/rules/models.smk"
-include: "workflow/rules/curvature.smk"
-include: "workflow/rules/scores.smk"
-include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/summary.smk"
+            ends(members),
 
 
 onstart:
@@ -76,8 +83,8 @@ onstart:
 
 
 onsuccess:
-    handlers.finish([study for study in STUDIES if Path("results", study).is_dir()])
+    handlers.finish(list(STUDIES))
 
 
 onerror:
-    handlers.finish([study for study in STUDIES if Path("results", study).is_dir()])
+    handlers.finish(list(STUDIES))

@@ -37,9 +37,3 @@ def need(studies: Studies, resource: str) -> Callable[[Any], int]:
 def dataset_md5(studies: Studies, root: Path, study: str) -> str | None:
     """The hash that dvc.lock pins for the study's dataset."""
     return dvc.locked_md5(root, studies[study]["data"]["dataset"])
-
-
-def results(study: str) -> list[str]:
-    """What a study ends in; the other outputs of the same jobs come with them."""
-    ends = ("numbers/numbers.json", "tables/lds.md", "figures/samples.png")
-    return [f"results/{study}/summary/{end}" for end in ends]
