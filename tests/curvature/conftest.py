@@ -1,4 +1,4 @@
-"""Small float64 networks with every kind of layer, their rows, and a dense Jacobian that shares no code with the package."""
+"""Small float64 networks with every kind of layer, their rows, and a dense Jacobian by torch.func alone."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ class Mlp(nn.Module):
 
 
 class Unet(nn.Module):
-    """What a denoising U-Net is made of, in 4x4: convolutions (one strided after asymmetric padding), norm, time, attention."""
+    """What a U-Net is made of, in 4x4: convolutions (one strided after asymmetric padding), norm, time, attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,10 @@ def _problem(kind):
 
     def make(examples: int, draws: int, seed: int) -> Batch:
         generator = torch.Generator().manual_seed(seed)
-        normal = lambda *shape: torch.randn(examples * draws, *shape, generator=generator)  # noqa: E731
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(examples * draws, *shape, generator=generator)
+
         inputs, shape = ((normal(3),), (2,)) if kind == "mlp" else ((normal(2, 4, 4), normal()), (2, 2, 2))
         return Batch(inputs, normal(*shape), examples, draws, normal(*shape))
 
@@ -81,7 +84,7 @@ def _problem(kind):
 
 @pytest.fixture
 def jacobian():
-    """jacobian(model, batch, bias) -> [R, D, P], by torch.func, columns in block order; and [O, J] of every block."""
+    """jacobian(model, batch, bias) -> [R, D, P], by torch.func, blocks side by side in the order of their names."""
 
     def dense(model, batch, bias):
         parameters = {name: p.detach() for name, p in model.named_parameters() if name in covered(model)}
@@ -90,16 +93,14 @@ def jacobian():
             return torch.func.functional_call(model, values, tuple(x[None] for x in inputs))[0].flatten()
 
         parts = torch.func.vmap(torch.func.jacrev(row), (None, *(0 for _ in batch.inputs)))(parameters, *batch.inputs)
-        columns, shapes = [], {}
+        columns = {}
         for name, layer in layers(model).items():
             weight = parts[f"{name}.weight"].flatten(3)  # [R, D, O, I]
             one = parts[f"{name}.bias"].unsqueeze(3) if layer.bias is not None else weight[..., :0]
             if bias == "joint":
-                pieces = {name: torch.cat([weight, one], 3)}
+                columns[name] = torch.cat([weight, one], 3).flatten(2)
             else:
-                pieces = {f"{name}.weight": weight} | ({f"{name}.bias": one} if layer.bias is not None else {})
-            shapes |= {key: tuple(value.shape[2:]) for key, value in pieces.items()}
-            columns += [value.flatten(2) for value in pieces.values()]
-        return torch.cat(columns, 2), shapes
+                columns |= {f"{name}.weight": weight.flatten(2), f"{name}.bias": one.flatten(2)}
+        return torch.cat([columns[name] for name in sorted(columns)], 2)
 
     return dense

@@ -1,4 +1,4 @@
-"""Places: sum_k b_k a_k^T over unfolded inputs and output gradients is autograd's weight gradient, for every geometry."""
+"""Places: sum_k b_k a_k^T over unfolded inputs and output gradients is autograd's weight gradient."""
 
 import pytest
 import torch

@@ -75,7 +75,7 @@ def test_a_layer_without_effect_has_zero_gradient():
 REFUSED = {
     "called twice": lambda m, x: m.b(m.a(m.a(x))),
     "not called": lambda m, x: m.a(x),
-    "overwritten": lambda m, x: m.a((y := x * 1.0)) + m.b(x) + y.mul_(2.0),
+    "overwritten": lambda m, x: m.a(y := x * 1.0) + m.b(x) + y.mul_(2.0),
     "sees 2 rows": lambda m, x: m.b(m.a(x[:2])).repeat(2, 1),
     r"output is \[4, 2\]": lambda m, x: m.b(m.a(x))[:, :2],
 }

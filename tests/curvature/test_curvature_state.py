@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from attribution.core.store import load_tensors, save_tensors
-from attribution.curvature import ekfac, kfac
+from attribution.curvature import ekfac, ggn, kfac
+from attribution.curvature.gradients import example_gradients
+from attribution.curvature.rows import loss_gradient
 from attribution.curvature.state import pack, unpack_basis, unpack_eigenvalues, unpack_factors
 from attribution.errors import StudyError
 
@@ -23,6 +25,19 @@ def test_round_trip(problem, tmp_path):
         assert pack(loaded).keys() == packed.keys()
         assert all(torch.equal(tensor, packed[key]) for key, tensor in pack(loaded).items())
     assert list(unpack_factors(pack(factors)).A) == list(factors.A)
+
+
+def test_exact_scores_survive_a_file(unet, tmp_path):
+    """A file returns blocks in its own order; the exact curvature, one block of them all, must not notice."""
+    model, make = unet
+    batch = make(3, 2, 0)
+    factors = ggn.accumulate(model, [batch], fisher="type2", bias="separate", generator=None)
+    g = example_gradients(model, batch, "separate", loss_gradient)
+    save_tensors(tmp_path / "g.safetensors", g)
+    loaded = load_tensors(tmp_path / "g.safetensors", framework="pt")
+    turned = dict(reversed(loaded.items()))
+    expected = ggn.dense_scores(g, g, factors, 1e-3)
+    assert torch.equal(ggn.dense_scores(loaded, turned, factors, 1e-3), expected)
 
 
 def test_damaged_state_is_named():

@@ -22,7 +22,7 @@ def diagonal_blocks(model, batch, fisher, bias, basis):
     """Blocks of the exact F, and Q = Q_B (x) Q_A of each."""
     factors = ggn.accumulate(model, [batch], fisher=fisher, bias=bias, generator=None)
     whole, start = factors.A["all"] / factors.rows, 0
-    for name in basis.QA:
+    for name in sorted(basis.QA):
         Q = torch.kron(basis.QB[name], basis.QA[name])
         yield name, whole[start : start + len(Q), start : start + len(Q)], Q
         start += len(Q)

@@ -37,7 +37,7 @@ def test_equal_to_the_hessian_of_a_linear_model():
 def test_equal_to_the_explicit_jacobian(problem, jacobian, bias):
     model, make = problem
     batch = make(3, 2, 0)
-    J, _ = jacobian(model, batch, bias)  # [R, D, P]
+    J = jacobian(model, batch, bias)  # [R, D, P]
     assert error(exact(model, batch, bias), 2 / J.shape[1] * torch.einsum("rdp,rdq->pq", J, J) / 6) < 1e-12
 
 
@@ -58,7 +58,7 @@ def test_empirical_fisher_is_the_mean_outer_product_of_row_gradients(problem):
 
 
 def test_monte_carlo_scale(mlp):
-    # 3 rows x 20,000 pseudo-targets: standard error about 1%; variance 1 in place of 1/2 (or D in place of D/2) scores 1.
+    # 3 rows x 20,000 pseudo-targets: standard error about 1%; a variance of D in place of D/2 scores an error of 1.
     model, make = mlp
     few = make(3, 1, 0)
     many = Batch((few.inputs[0].repeat(20_000, 1),), few.target.repeat(20_000, 1), 60_000, 1)

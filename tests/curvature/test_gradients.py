@@ -25,7 +25,7 @@ def by_vmap(model, batch):
 
 @pytest.mark.parametrize(("examples", "draws"), [(1, 1), (5, 1), (4, 3), (1, 6)])
 def test_equal_to_vmap(problem, examples, draws):
-    # A sum in place of the mean over draws is wrong by the factor `draws`; draw-major rows mix examples: error of order 1.
+    # A sum over draws is wrong by the factor `draws`; draw-major rows mix examples, an error of order 1.
     model, make = problem
     batch = make(examples, draws, 1)
     expected = by_vmap(model, batch)
@@ -55,7 +55,9 @@ def test_norm_parameters_are_in_no_block(unet):
     names = {name for name, _ in model.named_parameters()}
     assert names - set(covered(model)) == {"norm.weight", "norm.bias"}
     gradients = example_gradients(model, make(2, 2, 0), "separate", loss_gradient)
-    assert flatten(gradients).shape[1] == sum(p.numel() for n, p in model.named_parameters() if not n.startswith("norm"))
+    assert flatten(gradients).shape[1] == sum(
+        p.numel() for n, p in model.named_parameters() if not n.startswith("norm")
+    )
 
 
 def test_other_measurements(mlp):
@@ -73,7 +75,9 @@ def test_streams_of_draws(problem):
     batch = make(3, 7, 3)
 
     def draws(first, last):
-        cut = lambda x: x.unflatten(0, (3, 7))[:, first:last].flatten(0, 1)  # noqa: E731
+        def cut(x):
+            return x.unflatten(0, (3, 7))[:, first:last].flatten(0, 1)
+
         return Batch(tuple(map(cut, batch.inputs)), cut(batch.target), 3, last - first)
 
     whole = example_gradients(model, batch, "joint", loss_gradient)

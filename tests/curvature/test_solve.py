@@ -27,8 +27,8 @@ def gradients(model, batch, bias="joint"):
 @pytest.mark.parametrize("bias", ["joint", "separate"])
 @pytest.mark.parametrize("damping", [1e-8, 1e-3, 1.0])
 def test_equal_to_the_dense_inverse(mlp, damping, bias):
-    # 200 rows: factors of full rank. No weight is square, so A (x) B in place of B (x) A is another matrix: error of order 1,
-    # and above 1e-4 even at damping 1, where the curvature is a small correction.
+    # 200 rows: factors of full rank. No weight is square, so A (x) B in place of B (x) A is another matrix: an error of
+    # order 1, and above 1e-4 even at damping 1, where the curvature is a small correction.
     model, make = mlp
     factors, basis, eigenvalues, _ = fit(model, make(200, 1, 0), bias)
     q, g = gradients(model, make(3, 2, 1), bias), gradients(model, make(4, 2, 2), bias)
@@ -102,7 +102,8 @@ def test_degenerate_eigenvectors_are_free():
     other = kfac.Basis({"w": basis.QA["w"] @ turned}, {"w": -basis.QB["w"]}, basis.a, basis.b)
     g = {"w": torch.randn(4, 2, 3)}
     one, two = (
-        scores(ekfac.rotate(g, held), ekfac.rotate(g, held), kfac.kfac_eigenvalues(held), 0.1) for held in (basis, other)
+        scores(ekfac.rotate(g, held), ekfac.rotate(g, held), kfac.kfac_eigenvalues(held), 0.1)
+        for held in (basis, other)
     )
     torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
 

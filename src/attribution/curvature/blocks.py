@@ -11,8 +11,8 @@ score. A block is one matrix [O, J] flattened row-major, with its curvature B (x
 Source: Martens & Grosse 2015 (homogeneous column), Grosse & Martens 2016 (patches), Eschenhagen et al. 2023 (weight
 sharing), Mlodozeniec et al. 2025 (coverage, separate biases). The column of ones is never stored.
 
-Shape letters: R rows, L positions a row, n groups of R/n successive rows, K = L R/n places a group, I inputs of a layer,
-O outputs, J columns of a block.
+Shape letters: R rows, L positions a row, n groups of R/n successive rows, K = L R/n places a group, I inputs and O
+outputs of a layer, J columns of a block.
 """
 
 from dataclasses import dataclass
@@ -74,9 +74,9 @@ def covered(model: nn.Module) -> list[str]:
 
 
 def rows_in(layer: nn.Module, a: Tensor, groups: int) -> Tensor:
-    """Inputs at every place, [n, K, I], of a layer's input `a` [R, ..., I] (Linear) or [R, C, H, W] (Conv2d, I = C kh kw).
+    """Inputs at every place, [n, K, I], of a layer's input `a`: [R, ..., I] or, with I = C kh kw, [R, C, H, W].
 
-    groups = R gives the rows one by one (K = L), groups = N examples, groups = 1 everything. rows_out orders places alike.
+    groups = R gives single rows (K = L), groups = N examples, groups = 1 everything. rows_out orders places alike.
     """
     if isinstance(layer, nn.Linear):
         return a.reshape(groups, -1, layer.in_features)
@@ -101,7 +101,7 @@ def rows_out(layer: nn.Module, b: Tensor, groups: int) -> Tensor:
 
 
 def chunk(layer: nn.Module, a: Tensor, groups: int) -> int:
-    """How many rows to unfold at once: whole groups of about CHUNK numbers (all rows of a Linear, whose places are views)."""
+    """How many rows to unfold at once: whole groups of about CHUNK numbers; all of a Linear's, which are views."""
     if isinstance(layer, nn.Linear):
         return len(a)
     (kh, kw), (sh, sw), group = layer.kernel_size, layer.stride, len(a) // groups

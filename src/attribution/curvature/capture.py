@@ -1,7 +1,7 @@
 """What every layer saw and what came back to it: one forward with hooks, one backward to the layers' outputs.
 
-torch.autograd.grad at the layers' outputs computes no weight gradient on the way; gradients and curvature are made from
-the inputs and output gradients alone (blocks.py). The model's mode (train or eval) is the caller's: nothing here changes it.
+torch.autograd.grad at the layers' outputs computes no weight gradient on the way; gradients and curvature are made of
+the inputs and output gradients alone (blocks.py). The model's mode (train or eval) is the caller's to set.
 
 Shape letters: R rows.
 """
@@ -59,10 +59,10 @@ def recording(model: nn.Module) -> Iterator[dict[str, Site]]:
 
 
 def forward(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Site]]:
-    """The model's output [R, ...] on `batch`, with its graph, and the sites of all covered layers in the model's order.
+    """The model's output [R, ...] on `batch`, with its graph, and the sites of all covered layers.
 
-    Raises StudyError where a layer is not called, sees another number of rows or has its input overwritten in place, and
-    where the output has not the target's shape.
+    Raises StudyError where a layer is not called, sees another number of rows or has its input overwritten in place,
+    and where the output has not the target's shape.
     """
     with torch.enable_grad(), recording(model) as sites:
         output = model(*batch.inputs)
@@ -79,7 +79,7 @@ def forward(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Site]]:
 
 
 def backward(output: Tensor, sites: dict[str, Site], u: Tensor, retain: bool) -> dict[str, Tensor]:
-    """Gradients of sum(u * output) at every layer's output, each [R, ...]; zeros where the output does not depend on it.
+    """Gradients of sum(u * output) at every layer's output, each [R, ...]; zeros where `output` does not depend on it.
 
     `retain` keeps the graph for another backward.
     """

@@ -1,10 +1,10 @@
-"""Eigenvalue correction: the diagonal of the Fisher in the Kronecker eigenbasis, exact where K-FAC's is a product of means.
+"""Eigenvalue correction: the exact diagonal of the Fisher in K-FAC's eigenbasis, where K-FAC has a product of means.
 
 With G_r = sum_l b a^T the gradient of row r for an output vector u, and Q_A, Q_B the eigenvectors of the factors,
     Lambda = 1/R sum_r (Q_B^T G_r Q_A)^2, elementwise [O, J]
-is the diagonal of Q^T F Q, so trace(EK-FAC) = trace(F), and no other diagonal in this basis is nearer to F in Frobenius norm.
-Positions are always summed within a row before the square: the sharing choice (expand, reduce) enters by the basis alone.
-Source: George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis", section 3.
+is the diagonal of Q^T F Q: trace(EK-FAC) = trace(F), and no diagonal in this basis is nearer to F in Frobenius norm.
+Positions are always summed within a row before the square: the sharing (expand, reduce) enters by the basis alone.
+Source: George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis".
 
 Shape letters: R rows, L positions, N examples, O x J shape of a block, I inputs of a layer.
 """
@@ -61,8 +61,8 @@ def accumulate_eigenvalues(
 def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, block: Block) -> Tensor:
     """sum_r (Q_B^T G_r Q_A)^2 -> [O, J], of a layer's input `a` and output gradient `b`, [R, ...] each.
 
-    One position: G_r = b a^T has rank one, so its rotated square is an outer product too, and the sum over rows one GEMM.
-    Several: G_r is formed row by row in chunks; Q_A is applied before the sum over positions where they are fewer than O.
+    One position: G_r = b a^T has rank one, so its rotated square is an outer product too, and the sum one GEMM.
+    Several: G_r is formed in chunks of rows; Q_A is applied before the sum over positions where they are fewer than O.
     """
     rows = len(a)
     b = rows_out(module, b, rows) @ QB  # [R, L, O]

@@ -1,10 +1,10 @@
 """The whole curvature of a small model, without Kronecker structure: the reference that K-FAC and EK-FAC are judged by.
 
-F = 1/R sum_r sum_u (J_r^T u) (J_r^T u)^T over all covered parameters [P, P], blocks side by side, each row-major. With
+F = 1/R sum_r sum_u (J_r^T u) (J_r^T u)^T over all covered parameters [P, P], ordered as in gradients.flatten. With
 "type2" vectors it is the generalised Gauss-Newton matrix (2/D) J^T J itself, with "mc" one sample a row of it.
-It is held as Factors of one block "all" of shape [1, P]: A = F, B = 1. So eigenbasis, rotate and scores serve it as they
-serve K-FAC, and its eigenvalues in that basis are exact.
-Source: Schraudolph 2002 (GGN); Martens 2020, section 8.
+It is held as Factors of one block "all" of shape [1, P]: A = F, B = 1. So eigenbasis, rotate and scores serve it as
+they serve K-FAC, and its eigenvalues in that basis are exact.
+Source: Schraudolph 2002 (the matrix); Martens 2020 (its identity with the Fisher).
 
 Shape letters: R rows, N examples, Q queries, P parameters.
 """
@@ -56,7 +56,7 @@ def one_block(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dense_scores(query: dict[str, Tensor], train: dict[str, Tensor], factors: Factors, damping: float) -> Tensor:
-    """[Q, N] scores (solve.py) with the exact F; query and train gradients, [Q, O, J] and [N, O, J] a block, not rotated."""
+    """[Q, N] scores (solve.py) with the exact F of gradients that are not rotated, [Q, O, J] and [N, O, J] a block."""
     basis = eigenbasis(factors)
     rotated = (rotate(one_block(gradients), basis) for gradients in (query, train))
     return scores(*rotated, kfac_eigenvalues(basis), damping)

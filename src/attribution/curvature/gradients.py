@@ -56,7 +56,7 @@ def mean_gradients(
 def group_gradients(
     model: nn.Module, sites: dict[str, Site], returned: dict[str, Tensor], bias: Bias, groups: int
 ) -> dict[str, Tensor]:
-    """sum_k b_k a_k^T over each of n groups of successive rows: a [n, O, J] tensor for every block (n = R: single rows).
+    """sum_k b_k a_k^T over each of n groups of successive rows, [n, O, J] for every block (n = R: single rows).
 
     `returned` holds the gradients at the layers' outputs, [R, ...] each (capture.backward).
     """
@@ -75,5 +75,8 @@ def group_gradients(
 
 
 def flatten(gradients: dict[str, Tensor]) -> Tensor:
-    """All blocks side by side, each row-major: dict of [N, O, J] -> [N, P]."""
-    return torch.cat([gradient.flatten(1) for gradient in gradients.values()], 1)
+    """All blocks side by side, each row-major: dict of [N, O, J] -> [N, P].
+
+    Blocks stand in the order of their names, so that a dict that went through a file flattens alike.
+    """
+    return torch.cat([gradients[name].flatten(1) for name in sorted(gradients)], 1)

@@ -1,12 +1,12 @@
 """Kronecker factors of the GGN: each block of curvature is B (x) A, in row-major flattening of its [O, J] parameters.
 
-With a the inputs and b = J^T u the returned output vectors of a layer (rows.py says which u), over R rows of L positions:
+With a the inputs of a layer and b = J^T u what vectors u (rows.py) return to its output, over R rows of L positions:
     expand  A = 1/(R L) sum_r sum_l a a^T                      B = 1/R sum_r sum_l b b^T
     reduce  A = 1/R sum_r (mean_l a) (mean_l a)^T              B = 1/R sum_r (sum_l b) (sum_l b)^T
 Expand is exact for deep linear networks applied position by position with a loss a position, reduce where positions are
 averaged before the loss, both where L = 1; and for a single row with L = 1 whatever the network.
-Source: Martens & Grosse 2015; Eschenhagen et al. 2023, "K-FAC for modern neural network architectures", sections 3.2-3.3;
-Mlodozeniec et al. 2025 (model-output GGN of diffusion models).
+Source: Martens & Grosse 2015; Eschenhagen et al. 2023, "Kronecker-factored approximate curvature for modern neural
+network architectures" (expand, reduce); Mlodozeniec et al. 2025 (the GGN of a diffusion model's output).
 
 Sums, not means, are kept, so that factors of disjoint rows add up to the factors of all: accumulation is map-reduce.
 Products of a batch are taken in the model's precision, and summed over batches in float64.

@@ -7,10 +7,12 @@ The loss of a row is the mean over its D output dims of the squared error, so it
 A Fisher is E[J^T u u^T J] for a random output vector u, where J is the Jacobian of a row's output:
     mc         u = sqrt(2/D) eta, eta ~ N(0, I)   E[u u^T] = (2/D) I: an unbiased estimate of the GGN, one vector a row
     type2      u_d = sqrt(2/D) e_d, d = 1..D      sum_d u_d u_d^T = (2/D) I: the GGN itself, D vectors a row
-    empirical  u = (2/D) (f - target)             the gradient of the row's loss: no GGN, and about s^2 2/D of its size
-Source: Kunstner, Balles, Hennig 2019, "Limitations of the empirical Fisher approximation"; Dangel et al. 2025, section 2
-of the K-FAC tutorial (type-2, MC and empirical Fisher). A pseudo-target of variance 1 in place of D/2 would be eta times
-2/D: wrong by a factor that no damping absorbs across methods.
+    empirical  u = (2/D) (f - target)             the gradient of the row's loss: no GGN, and 2/D s^2 times its size
+                                                  for residuals of mean square s^2
+The MC vector is the loss gradient at a pseudo-target f - sqrt(D/2) eta. Its variance must be D/2 (1/2 for a loss summed
+over dims): another one scales the curvature, and a damping then means something else.
+Source: Kunstner, Hennig, Balles 2019, "Limitations of the empirical Fisher approximation"; Dangel et al. 2025, "KFAC
+from scratch" (type-2, MC and empirical).
 
 Shape letters: R = N E rows, N examples, E draws, D output dims of a row.
 """
@@ -78,13 +80,10 @@ def fisher_vectors(fisher: Fisher, output: Tensor, batch: Batch, generator: torc
 
 def _standard_normal(output: Tensor, pseudo: Tensor | None, generator: torch.Generator | None) -> Tensor:
     if (pseudo is None) == (generator is None):
-        raise StudyError(
-            "the mc Fisher takes its pseudo-targets from batch.pseudo or from a generator: give one of them"
-        )
+        raise StudyError("the mc Fisher draws from batch.pseudo or from a generator: give one of them")
     if pseudo is None:
-        return torch.randn(output.shape, generator=generator, device=generator.device, dtype=output.dtype).to(
-            output.device
-        )
+        eta = torch.randn(output.shape, generator=generator, device=generator.device, dtype=output.dtype)
+        return eta.to(output.device)
     if pseudo.shape != output.shape:
         raise StudyError(f"batch.pseudo has shape {list(pseudo.shape)}, the output {list(output.shape)}")
     return pseudo.to(output)

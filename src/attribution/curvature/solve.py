@@ -1,10 +1,10 @@
 """Influence scores from rotated gradients: one division by the damped eigenvalues, whatever made them.
 
     score[q, n] = sum_blocks <q, g_n / (Lambda + damping)>,   q, g in the eigenbasis
-is grad m_q^T (F + damping I)^{-1} grad l_n for the curvature F with eigenvalues Lambda (K-FAC, EK-FAC, or the exact GGN as
-one block): the exact damping, not that of each factor. Removing example n moves the measurement m_q by +score / N to first
-order: for a measurement that is a loss, larger means that removing n hurts q more.
-Rotating once serves every damping. Source: Koh & Liang 2017, eq. 2; Mlodozeniec et al. 2025; Grosse et al. 2023, eq. 20.
+is grad m_q^T (F + damping I)^{-1} grad l_n for the curvature F with eigenvalues Lambda (K-FAC, EK-FAC, or the exact GGN
+as one block): F is damped, not each of its factors. Removing example n moves the measurement m_q by +score / N to first
+order: for a measurement that is a loss, larger means that removing n hurts q more. Rotating once serves every damping.
+Source: Koh & Liang 2017 (influence); Grosse et al. 2023 (EK-FAC, damping); Mlodozeniec et al. 2025 (diffusion).
 
 Shape letters: Q queries, N examples, K dampings, O x J shape of a block.
 """

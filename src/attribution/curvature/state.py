@@ -1,4 +1,4 @@
-"""Factors, bases and eigenvalues as flat dicts of tensors, as core.store.save_tensors writes and load_tensors reads them.
+"""Factors, bases and eigenvalues as flat dicts of tensors: what core.store.save_tensors writes and load_tensors reads.
 
 Keys are "<part>/<block>" ("A/up.0.conv"), and "rows" for the number of rows that sums were taken over.
 """
