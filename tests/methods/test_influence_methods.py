@@ -1,0 +1,174 @@
+"""K-FAC and EK-FAC as methods, against dense solves, and the sign that all methods share."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attribution.curvature import ekfac as corrections
+from attribution.curvature import kfac as factors
+from attribution.curvature.gradients import example_gradients, flatten
+from attribution.curvature.inner import inner
+from attribution.curvature.rows import Batch, loss_gradient
+from attribution.methods import ekfac, gradient_cosine, gradient_dot, kfac, trak
+
+DAMPINGS = [1e-4, 0.1, 10.0]
+N = 30
+OPTIONS = dict(fisher="type2", bias="joint", generator=None)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def fit(model, batch):
+    """Basis and corrected eigenvalues from these rows."""
+    found = factors.accumulate(model, [batch], sharing="expand", **OPTIONS)
+    basis = factors.eigenbasis(found)
+    return found, basis, corrections.accumulate_eigenvalues(model, [batch], basis, **OPTIONS)
+
+
+def gradients(model, x, y):
+    return example_gradients(model, Batch((x,), y, len(x), 1), "joint", loss_gradient)
+
+
+@pytest.fixture
+def problem():
+    """A net 3 -> 4 -> 2, its training rows, gradients of both sides, and curvature."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x, y = torch.randn(N, 3), torch.randn(N, 2)
+    found, basis, corrected = fit(model, Batch((x,), y, N, 1))
+    return found, basis, corrected, gradients(model, torch.randn(5, 3), torch.randn(5, 2)), gradients(model, x, y)
+
+
+def dense(name, found, basis, corrected):
+    """The curvature of every block as one matrix [O J, O J], row-major."""
+    blocks = {}
+    for block in basis.a:
+        if name == "kfac":
+            blocks[block] = torch.kron(found.B[block], found.A[block]) / found.rows**2
+        else:
+            Q = torch.kron(basis.QB[block], basis.QA[block])
+            blocks[block] = Q @ torch.diag(corrected.sums[block].flatten() / corrected.rows) @ Q.mT
+    return blocks
+
+
+@pytest.mark.parametrize(("name", "method"), [("kfac", kfac), ("ekfac", ekfac)])
+def test_equal_to_a_dense_solve(problem, name, method):
+    """Damping is the ratio times trace / P over all blocks. The mean by block, or over blocks, the other method's
+    eigenvalues, or a damping in absolute units are all off by more than a hundredth.
+    """
+    found, basis, corrected, q, g = problem
+    rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
+    scores = method.score(*rotated, basis, corrected, DAMPINGS)
+    assert scores.shape == (3, 5, N)
+    curvature = dense(name, found, basis, corrected)
+    other = dense("ekfac" if name == "kfac" else "kfac", found, basis, corrected)
+    unit = sum(F.trace() for F in curvature.values()) / sum(len(F) for F in curvature.values())
+
+    def solved(curvature, unit, ratio):
+        return sum(
+            q[block].flatten(1) @ torch.linalg.solve(F + ratio * unit * torch.eye(len(F)), g[block].flatten(1).mT)
+            for block, F in curvature.items()
+        )
+
+    for layer, ratio in zip(scores, DAMPINGS, strict=True):
+        expected = solved(curvature, unit, ratio)
+        assert (layer - expected).norm() < 1e-8 * expected.norm()
+        assert (solved(curvature, 1.0, ratio) - expected).norm() > 0.01 * expected.norm()
+    assert (solved(other, unit, 0.1) - solved(curvature, unit, 0.1)).norm() > 0.01 * solved(curvature, unit, 0.1).norm()
+
+
+@pytest.mark.parametrize("method", [kfac, ekfac])
+def test_large_damping_is_the_inner_product(problem, method):
+    _, basis, corrected, q, g = problem
+    rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
+    scores = method.score(*rotated, basis, corrected, [1e10])[0]
+    dot = gradient_dot.score({"query_train": inner(q, g).numpy()}, [])[0]
+    # 1e10 leaves a part of 1e-10 times the largest over the mean eigenvalue, below 1e-8.
+    np.testing.assert_allclose(scores.numpy() * dot.ravel()[0] / scores[0, 0].item(), dot, rtol=1e-6, atol=1e-9)
+
+
+def gram(q, g):
+    return {
+        "query_train": inner(q, g).numpy(),
+        "train_train": inner(g, g).numpy(),
+        "query_norm": flatten(q).square().sum(1).numpy(),
+        "train_norm": flatten(g).square().sum(1).numpy(),
+    }
+
+
+def trained(x, y):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(400):
+        optimizer.zero_grad()
+        ((model(x) - y) ** 2).mean().backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("name", ["gradient_dot", "gradient_cosine", "trak", "kfac", "ekfac"])
+def test_an_example_asked_about_itself_scores_highest(name):
+    """Larger means that removing hurts more: with the sign turned, all own scores would be negative.
+
+    Scores of the examples with themselves are a symmetric matrix without negative eigenvalues, s_ij^2 <= s_ii s_jj, so
+    the example with the largest own score ranks itself first; of the others (no theorem) most do, by chance 0.03.
+    """
+    x = torch.randn(N, 3)
+    y = torch.stack([x[:, 0] * x[:, 1], x[:, 2].sin()], 1) + 0.3 * torch.randn(N, 2)
+    model = trained(x, y)
+    g = gradients(model, x, y)
+    if name in ("kfac", "ekfac"):
+        _, basis, corrected = fit(model, Batch((x,), y, N, 1))
+        rotated = corrections.rotate(g, basis)
+        method = {"kfac": kfac, "ekfac": ekfac}[name]
+        scores = method.score(rotated, rotated, basis, corrected, [0.1])[0].numpy()
+    else:
+        method = {"gradient_dot": gradient_dot, "gradient_cosine": gradient_cosine, "trak": trak}[name]
+        scores = method.score(gram(g, g), [0.1])[0]
+    own = scores.diagonal()
+    assert (own > 0).all()
+    np.testing.assert_allclose(scores, scores.T, rtol=1e-8, atol=1e-8 * own.max())
+    assert (scores**2 <= np.outer(own, own) * (1 + 1e-9)).all()
+    assert scores[own.argmax()].argmax() == own.argmax()
+    assert (scores.argmax(1) == np.arange(N)).mean() > 0.5
+    assert scores.diagonal().mean() > 3 * np.abs(scores[~np.eye(N, dtype=bool)]).mean()
+
+
+def test_the_sign_is_that_of_retraining():
+    """Leave each example out, train on from the optimum, and measure the query: the scores predict the change."""
+    x, query = torch.randn(N, 3), torch.randn(1, 3)
+    truth = torch.randn(3, 2)
+    y = x @ truth + 0.5 * torch.randn(N, 2)
+    target = query @ truth + 0.5
+
+    def fitted(keep):
+        ones = torch.cat([x[keep], torch.ones(len(keep), 1)], 1)
+        theta = torch.linalg.lstsq(ones, y[keep]).solution.mT
+        model = nn.Linear(3, 2)
+        model.weight.data, model.bias.data = theta[:, :3].contiguous(), theta[:, 3].contiguous()
+        return model
+
+    def loss(model):
+        return ((model(query) - target) ** 2).mean().item()
+
+    full = fitted(list(range(N)))
+    hurt = np.array([loss(fitted([i for i in range(N) if i != n])) - loss(full) for n in range(N)])
+    q, g = gradients(full, query, target), gradients(full, x, y)
+    _, basis, corrected = fit(full, Batch((x,), y, N, 1))
+    rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
+    scores = {
+        "gradient_dot": gradient_dot.score(gram(q, g), [])[0, 0],
+        "gradient_cosine": gradient_cosine.score(gram(q, g), [])[0, 0],
+        "trak": trak.score(gram(q, g), [0.1])[0, 0],
+        "kfac": kfac.score(*rotated, basis, corrected, [1e-4])[0, 0].numpy(),
+        "ekfac": ekfac.score(*rotated, basis, corrected, [1e-4])[0, 0].numpy(),
+    }
+    correlation = {name: np.corrcoef(value, hurt)[0, 1] for name, value in scores.items()}
+    assert all(value > 0.5 for value in correlation.values()), correlation
+    assert correlation["kfac"] > 0.99  # one layer, type-2: the curvature is exact
