@@ -57,16 +57,14 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/summary.smk"
 
 
-def ends(studies):
-    """Every file that a study ends in, so that any of them is made again where it is missing."""
-    last = [rules.numbers, rules.tables, rules.figures]
-    return [end.format(study=study) for study in studies for rule in last for end in rule.output]
+# What a study ends in: every final file, so that any of them is made again where it is missing.
+ENDS = [*rules.numbers.output, *rules.tables.output, *rules.figures.output]
 
 
 rule all:
     default_target: True
     input:
-        ends(CONFIG["published"]),
+        expand(ENDS, study=CONFIG["published"]),
 
 
 for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]).items():
@@ -75,7 +73,7 @@ for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]
         name:
             target
         input:
-            ends(members),
+            expand(ENDS, study=members),
 
 
 onstart:

@@ -10,7 +10,9 @@ DEMAND = "Specify a conda environment or container for each rule.:"
 HEADING = re.compile(r"Lints for (.*):$")
 LINT = re.compile(r"    \* (.*)$")
 
-done = subprocess.run(["snakemake", "--lint"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+done = subprocess.run(
+    [sys.executable, "-m", "snakemake", "--lint"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+)
 where, kept, dropped = "", [], 0
 for line in done.stdout.splitlines():
     if heading := HEADING.match(line):
