@@ -44,6 +44,9 @@ need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
 
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     study=paths.STUDY,
     method=paths.METHOD,

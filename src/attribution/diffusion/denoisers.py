@@ -32,8 +32,10 @@ UNET_KEYS = (
 class MLP(nn.Module):
     """Residual SiLU layers with the time features concatenated to the input of each layer.
 
-    h_1 = silu(W_1 [x, tau(t)]);  h_{l+1} = h_l + silu(W_{l+1} [h_l, tau(t)]);  eps = W_out [h_L, tau(t)].
-    tau(t) is the sinusoidal embedding of Vaswani et al. 2017 with `time_features` entries.
+    h_1 = silu(W_1 [x, tau(t)]);  h_{l+1} = h_l + silu(W_{l+1} [h_l, tau(t)]);
+    eps = W_out [h_L, tau(t)] + (W_skip tau(t)) * x.
+    tau(t) is the sinusoidal embedding of Vaswani et al. 2017 with `time_features` entries. The gated input is what an
+    MLP cannot easily pass through its layers, and most of the noise at large t (cf. c_skip of Karras et al. 2022).
     """
 
     def __init__(self, shape: tuple[int, int, int], width: int, depth: int, time_features: int) -> None:
@@ -43,13 +45,15 @@ class MLP(nn.Module):
         self.inner = nn.Linear(pixels + time_features, width)
         self.hidden = nn.ModuleList(nn.Linear(width + time_features, width) for _ in range(depth - 1))
         self.outer = nn.Linear(width + time_features, pixels)
+        self.skip = nn.Linear(time_features, pixels)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         tau = time_embedding(t, self.time_features).to(x.dtype)  # [R, time_features]
-        h = F.silu(self.inner(torch.cat([x.flatten(1), tau], dim=-1)))  # [R, width]
+        flat = x.flatten(1)  # [R, C * H * W]
+        h = F.silu(self.inner(torch.cat([flat, tau], dim=-1)))  # [R, width]
         for layer in self.hidden:
             h = h + F.silu(layer(torch.cat([h, tau], dim=-1)))
-        return self.outer(torch.cat([h, tau], dim=-1)).view_as(x)
+        return (self.outer(torch.cat([h, tau], dim=-1)) + self.skip(tau) * flat).view_as(x)
 
 
 class GroupNorm(nn.GroupNorm):
