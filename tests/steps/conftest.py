@@ -1,0 +1,194 @@
+"""A study of 40 digits in a temporary folder, whose jobs get what the rules give them: specs, inputs and folders.
+
+The rules' own text is read, so a step that needs a key or a file that its rule does not name fails here.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from attribution.core.store import load_json, load_meta, load_tensors, save_tensors
+from attribution.data import digits
+from attribution.provenance import job, receipt
+from attribution.workflow import config as configs
+from attribution.workflow import fingerprint, identity, inputs, paths
+
+ROOT = Path(__file__).parents[2]
+TRAIN, HELDOUT = 40, 20
+CHANGES = {
+    "data": {"dataset": "digits", "train": TRAIN},
+    "denoiser": {"kind": "mlp", "width": 8, "depth": 2, "time_features": 4},
+    "training": {
+        "steps": 30,
+        "batch": 8,
+        "learning_rate": 0.01,
+        "warmup_steps": 5,
+        "final_learning_rate": 0.1,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+        "checkpoint_every": 10,
+        "log_every": 10,
+    },
+    "design": {"subsets": 8, "fraction": 0.5, "replicates": 2, "control_subsets": 4, "cohort": 4},
+    "queries": {"generated": 3, "heldout": 4, "training": 5},
+    "sampling": {"steps": 5, "eta": 1.0, "clip": True},
+    "measurement": {"draws": 10, "batch": 50},
+    "gradients": {"draws": 6, "batch": 60},
+    "curvature": {"fisher": "mc", "draws": 2, "batch": 50, "sharing": "expand", "bias": "joint"},
+    "draws_sweep": {"draws": [2, 6]},
+    "evaluation": {"bootstrap": 20, "coverage": 0.95},
+}
+
+
+def read_rules():
+    """Rule name -> its spec's keys, its folder, and by flag the pattern of its input and the stream of its cohorts."""
+    text = "".join(path.read_text() for path in sorted(ROOT.glob("workflow/rules/*.smk")))
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL):
+        given = body.partition("    output:")[0]
+        files = re.findall(r'^        (\w+)=(?:(\w+)\()?"([^"]+)"(?:, "(\w+)")?\)?,$', given, re.MULTILINE)
+        by_name = {file: (of, pattern, stream) for file, of, pattern, stream in files}
+        flags = re.findall(r'" --(\w+) \{input\.(\w+)\}"', body)
+        found[name] = SimpleNamespace(
+            keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
+            out=re.search(r'" --out (\S+)"', body)[1].replace("wildcards.", ""),
+            inputs={flag: by_name[file] for flag, file in flags},
+        )
+        assert len(flags) == len(files), f"the inputs of rule {name} are not read in full"
+    return found
+
+
+class Wildcards(dict):
+    """Attributes and items, as Snakemake's."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Study:
+    """Jobs of the study `tiny` under a root, in this process or in one of their own."""
+
+    def __init__(self, root, **changes):
+        self.root, self.rules = root, read_rules()
+        config = configs.load(ROOT / "config/smoke.yaml", ROOT / "workflow/schemas/study.schema.yaml")
+        self.config = config | CHANGES | changes
+        self.studies = {"tiny": self.config}
+
+    def images(self):
+        """What the rule `dataset` leaves: the first digits, without a receipt."""
+        whole = digits.load()
+        for name, rows in (("train", np.arange(TRAIN)), ("heldout", np.arange(TRAIN, TRAIN + HELDOUT))):
+            tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": rows}
+            save_tensors(self.root / f"results/tiny/data/images/{name}.safetensors", tensors)
+        return self
+
+    def out(self, rule, **wildcards):
+        return self.root / self.rules[rule].out.format(study="tiny", **wildcards)
+
+    def arguments(self, rule, **wildcards):
+        known, found = self.rules[rule], Wildcards(study="tiny", **wildcards)
+        flags = {
+            "out": [known.out.format(**found)],
+            "spec": [identity.spec(self.studies, known.keys)(found)],
+            "code": [identity.code(rule)(found)],
+            "lock": ["0"],
+        }
+        for flag, (of, pattern, stream) in known.inputs.items():
+            if of == "cohorts":
+                flags[flag] = inputs.of_cohorts(self.studies, pattern, stream)(found)
+            elif of == "methods":
+                flags[flag] = inputs.of_methods(self.studies, pattern)(found)
+            else:
+                flags[flag] = [pattern.format(**found)]
+        return [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
+
+    def run(self, rule, **wildcards):
+        """The job in this process; its folder."""
+        step = import_module(f"attribution.steps.{rule}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.root)
+            job.execute(step.run, step.OUTPUTS, rule, self.arguments(rule, **wildcards), self.root)
+        return self.out(rule, **wildcards)
+
+    def start(self, rule, **wildcards):
+        """The job as it is run by the workflow."""
+        command = [sys.executable, "-m", f"attribution.steps.{rule}", *self.arguments(rule, **wildcards)]
+        environment = os.environ | {"PYTHONPATH": str(fingerprint.SOURCE), "OMP_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.root, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    def copy(self, root, **changes):
+        """The same files under another root, with another config."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Study(root, **changes)
+
+    def receipt(self, rule, **wildcards):
+        return receipt.read(self.out(rule, **wildcards))
+
+    def tensors(self, rule, file, **wildcards):
+        return load_tensors(self.out(rule, **wildcards) / f"{file}.safetensors")
+
+    def meta(self, rule, file, **wildcards):
+        return load_meta(self.out(rule, **wildcards) / f"{file}.safetensors")
+
+    def json(self, rule, file, **wildcards):
+        return load_json(self.out(rule, **wildcards) / f"{file}.json")
+
+
+SCORED_BY = {
+    "score_similarity": ("random", "pixel_cosine", "pixel_l2"),
+    "score_gradients": ("gradient_dot", "gradient_cosine", "trak"),
+    "score_influence": ("kfac", "ekfac"),
+}
+
+
+@pytest.fixture(scope="session")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, _one_thread):
+    """Images, the full model's subset and the full model."""
+    study = Study(tmp_path_factory.mktemp("trained")).images()
+    study.run("design", cohort="full")
+    study.run("train", cohort="full")
+    return study
+
+
+@pytest.fixture(scope="session")
+def study(trained, tmp_path_factory):
+    """Every job of the study; `jobs` lists them as (rule, wildcards)."""
+    study = trained.copy(tmp_path_factory.mktemp("study"))
+    study.jobs = [("design", {"cohort": "full"}), ("train", {"cohort": "full"})]
+
+    def run(rule, **wildcards):
+        study.run(rule, **wildcards)
+        study.jobs.append((rule, wildcards))
+
+    run("queries")
+    for cohort in paths.cohorts(study.config)[1:]:
+        run("design", cohort=cohort)
+        run("train", cohort=cohort)
+        run("measure", cohort=cohort)
+    for rule in ("gradients", "gram", "curvature", "rotate", "sweep_draws", "lds_draws", "ceiling"):
+        run(rule)
+    for rule, methods in SCORED_BY.items():
+        for method in methods:
+            run(rule, method=method)
+            run("lds", method=method)
+    for rule in ("numbers", "tables", "figures"):
+        run(rule)
+    return study
