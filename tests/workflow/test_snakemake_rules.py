@@ -1,0 +1,125 @@
+"""The rules as they are written: each is one command with its identity, its log, its needs and its receipt."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STEPS = ROOT / "src/attribution/steps"
+FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
+DIRECTIVES = {"input", "output", "log", "benchmark", "threads", "resources", "params", "shell", "wildcard_constraints"}
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    """Rule -> directive -> its text. Formatted by snakefmt: a rule stands at the margin, a directive 4 blanks in."""
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", text, re.MULTILINE):
+        pieces = re.split(r"^    (\w+):", body, flags=re.MULTILINE)
+        assert not pieces[0].strip(), f"{name}: {pieces[0]}"
+        assert len(set(pieces[1::2])) == len(pieces[1::2]), f"{name}: a directive stands twice"
+        found[name] = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+    return found
+
+
+RULES = {name: rule for path in FILES[1:] for name, rule in parse(path.read_text(encoding="utf-8")).items()}
+
+
+def named(block: str) -> dict[str, str]:
+    """Entries of a directive: name -> the first string in its value, or the value where it holds none."""
+    entries = re.findall(r"^        (\w+)=((?:.*\n?)(?:         .*\n|        \),\n)*)", block, re.MULTILINE)
+    return {name: (re.search(r'"([^"]*)"', value) or [value, value.strip(" ,\n")])[1] for name, value in entries}
+
+
+def command(rule: dict[str, str]) -> str:
+    """The shell text, as Python joins its strings."""
+    return ast.literal_eval(f"({rule['shell'].strip()})")
+
+
+def test_all_rules_are_read() -> None:
+    """A parser that finds no rules would find no fault; each step but the one of DVC's stage is the step of a rule."""
+    written = sum(path.read_text(encoding="utf-8").count("\nrule ") for path in FILES[1:])
+    assert len(RULES) == written >= 17
+    steps = {path.stem for path in STEPS.glob("*.py") if "main(run, OUTPUTS)" in path.read_text(encoding="utf-8")}
+    assert steps == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_has_every_directive_and_no_other(name: str) -> None:
+    """script:, run:, cache:, retries: and the like are not among them (docs/provenance.md)."""
+    optional = {"input", "wildcard_constraints"}
+    assert DIRECTIVES - optional <= set(RULES[name]) <= DIRECTIVES
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_asks_for_memory_time_and_gpus(name: str) -> None:
+    assert set(named(RULES[name]["resources"])) == {"mem_mb", "runtime", "gpu"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_identity_of_a_job_is_spec_code_and_lock(name: str) -> None:
+    params = RULES[name]["params"]
+    assert set(named(params)) == {"spec", "code", "lock"}
+    assert f'code=identity.code("{name}"),' in params
+    assert "lock=LOCK," in params
+    assert "spec=spec(" in params
+    assert command(RULES[name]).endswith(
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
+    )
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_job_writes_one_folder_with_a_receipt(name: str) -> None:
+    outputs = named(RULES[name]["output"])
+    (folder,) = {str(Path(path).parent) for path in outputs.values()}
+    assert outputs["receipt"] == f"{folder}/receipt.json"
+    out = folder.replace("{", "{wildcards.")
+    assert f" --out {out} " in command(RULES[name])
+    module = ast.parse((STEPS / f"{name}.py").read_text(encoding="utf-8"))
+    declared = {Path(path).name for path in outputs.values()} - {"receipt.json"}
+    values: dict = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign) and node.targets[0].id in ("NAMES", "OUTPUTS"):
+            exec(compile(ast.Module([node], []), name, "exec"), values)
+    assert declared == set(values["OUTPUTS"])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_command_names_its_step_and_every_input(name: str) -> None:
+    words = command(RULES[name])
+    assert words.startswith(f"python -m attribution.steps.{name} ")
+    inputs = set(named(RULES[name].get("input", "")))
+    assert dict(re.findall(r" --(\w+) \{input\.(\w+)\}", words)) == {item: item for item in inputs}
+    assert not any("receipt" in path for path in named(RULES[name].get("input", "")).values())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_logs_and_benchmarks_are_one_a_job(name: str) -> None:
+    wildcards = set(re.findall(r"\{(\w+)\}", RULES[name]["output"]))
+    for directive, ending in (("log", "log"), ("benchmark", "tsv")):
+        (path,) = re.findall(r'"([^"]*)"', RULES[name][directive])
+        assert set(re.findall(r"\{(\w+)\}", path)) == wildcards
+        assert path.startswith("results/{study}/logs/")
+        assert path.endswith(f".{ending}")
+
+
+def test_no_two_rules_write_to_one_folder() -> None:
+    folders = [str(Path(named(rule["output"])["receipt"]).parent) for rule in RULES.values()]
+    shared = {folder for folder in folders if folders.count(folder) > 1}
+    assert shared == {"results/{study}/scores/{method}"}  # told apart by the methods they are constrained to
+    methods = [
+        re.search(r'method="([^"]*)"', rule["wildcard_constraints"])[1].split("|")
+        for rule in RULES.values()
+        if "wildcard_constraints" in rule
+    ]
+    files = {path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")}
+    assert sorted(method for group in methods for method in group) == sorted(files)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_nothing_forbidden_is_written(path: Path) -> None:
+    code = "\n".join(line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines())
+    forbidden = "script|run|cache|notebook|wrapper|retries|shadow|checkpoint"
+    assert not re.search(rf"^\s*({forbidden})\b.*:", code, re.MULTILINE)
+    assert not re.search(r"(?<!\.)\b(temp|ancient|touch|update|protected)\(", code)  # they hide what is stale or gone

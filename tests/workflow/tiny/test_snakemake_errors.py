@@ -1,0 +1,112 @@
+"""What is wrong is said in one line, by the plan where it can be known and else by the job, and ends in failure."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from attribution.workflow.dvc import locked_md5
+
+pytestmark = pytest.mark.slow  # the study they start from takes most of a minute
+CONFIG = "config/tiny.yaml"
+DIGITS = locked_md5(Path(__file__).parents[3], "digits")
+PREAMBLE = "Using workflow specific profile profiles/default for setting default command line arguments."
+
+
+def words(done: SimpleNamespace) -> list[str]:
+    """What a dry run that failed said: its lines without Snakemake's preamble."""
+    assert done.status == 1, done.text
+    said = done.text.rpartition("Building DAG of jobs...\n")[2]
+    return [line for line in said.splitlines() if line and line != PREAMBLE]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (CONFIG, "seed: 0", "sead: 0", "config/tiny.yaml: sead: unknown key; did you mean seed? "),
+        (CONFIG, "steps: 20", "steps: 0", "config/tiny.yaml: training.steps: "),
+        (CONFIG, "title: Tiny", "title: [", "config/tiny.yaml:"),
+        ("config/config.yaml", "groups: {}", "groups: {", "config/config.yaml:"),
+        ("dvc.lock", "stages:\n", "stages: [\n", "dvc.lock: unreadable or damaged"),
+        ("src/attribution/methods/trak.py", "def score(", "def score((", ": not valid Python"),
+        (
+            "src/attribution/methods/trak.py",
+            "import numpy",
+            "import attribution.gone, numpy",
+            "attribution.gone, which",
+        ),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_one_line(name, old, new, message, tree, edit, dry_run) -> None:
+    edit(name, old, new)
+    (line,) = words(dry_run(tree))
+    assert message in line
+
+
+def test_a_method_that_another_job_needs_is_one_line(tree, edit, dry_run) -> None:
+    edit(CONFIG, "  trak: {damping: 0.1, dampings: [0.1, 1.0]}\n", "")
+    (line,) = words(dry_run(tree))
+    assert "methods.trak" in line
+
+
+def test_a_refused_plan_leaves_no_lock(tree, edit, snakemake: Callable[..., SimpleNamespace]) -> None:
+    edit("dvc.lock", "stages:\n", "stages: [\n")
+    assert len(words(snakemake(tree, "--cores", "1", "tiny"))) == 1
+    edit("dvc.lock", "stages: [\n", "stages:\n")
+    assert snakemake(tree, "--cores", "1", "tiny").status == 0
+
+
+def test_a_truncated_artifact_is_refused_by_its_consumer(tree: Path, snakemake: Callable[..., SimpleNamespace]) -> None:
+    models = tree / "results/tiny/models/full/models.safetensors"
+    models.write_bytes(models.read_bytes()[:-100])
+    done = snakemake(tree, "--cores", "1", "results/tiny/queries/all/queries.safetensors")
+    assert done.status == 1
+    assert (tree / "results/tiny/logs/queries.log").read_text() == (
+        "attribution.steps.queries: results/tiny/models/full/models.safetensors: does not match its receipt "
+        "(truncated or edited); delete its folder and rerun\n"
+    )
+    assert "does not match its receipt" in done.text  # show-failed-logs
+    assert "Traceback" not in done.text
+
+
+def test_a_dataset_of_other_bytes_is_refused(tree: Path, edit, snakemake: Callable[..., SimpleNamespace]) -> None:
+    edit("dvc.lock", DIGITS, DIGITS[::-1])
+    done = snakemake(tree, "--cores", "1", "results/tiny/data/images/train.safetensors")
+    assert done.status == 1
+    (line,) = (tree / "results/tiny/logs/dataset.log").read_text().splitlines()
+    assert f"data/digits.safetensors: expected md5 {DIGITS[::-1]} (dvc.lock), found {DIGITS}; " in line
+
+
+def test_a_job_of_a_tree_that_changed_is_refused(tree: Path, environment: dict[str, str]) -> None:
+    """As on a cluster, where a job plans again: first the run, then an edit, then the job with the run's variable."""
+    script = (
+        "import os; from pathlib import Path; from attribution.workflow import guard; guard.enter(Path.cwd());"
+        "Path('src/attribution/training/loop.py').open('a').write('SPARE = 1\\n');"
+        "from snakemake import cli; cli.main(['-n', 'tiny'])"
+    )
+    command, source = [sys.executable, "-c", script], {"PYTHONPATH": str(tree / "src")}
+    done = subprocess.run(command, cwd=tree, env=environment | source, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.replace(PREAMBLE, "").strip() == (
+        "the study changed while it was running (src/attribution/training/loop.py changed): start the run again"
+    )
+
+
+def test_code_that_changes_during_a_run_is_refused(tree: Path, edit, environment: dict[str, str]) -> None:
+    """`tables` waits for `numbers`; its code is edited while that runs, which itself is planned and goes through."""
+    (tree / "results/tiny/summary/numbers/numbers.json").unlink()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "tiny"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tree, env=environment, **pipes) as run:
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if line.startswith("localrule numbers:"):
+                edit("src/attribution/steps/tables.py", '+ "\\n"', '+ "\\n\\n"')
+    assert run.returncode == 1, "".join(said)
+    assert (tree / "results/tiny/summary/numbers/receipt.json").is_file()
+    (line,) = (tree / "results/tiny/logs/tables.log").read_text().splitlines()
+    assert "attribution.steps.tables, or a module imported there, changed after the run was planned" in line

@@ -1,0 +1,57 @@
+"""Every study of the tree resolves, quickly, with and without Slurm, from a fresh checkout."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+STUDIES = sorted(path.stem for path in Path(__file__).parents[3].glob("config/*.yaml") if path.stem != "config")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, working_tree: Callable[[Path], Path]) -> Path:
+    return working_tree(tmp_path_factory.mktemp("checkout"))
+
+
+def outputs(done: SimpleNamespace) -> set[str]:
+    assert done.status == 0, done.text
+    return {name for line in re.findall(r"^    output: (.*)$", done.text, re.MULTILINE) for name in line.split(", ")}
+
+
+def jobs(done: SimpleNamespace) -> int:
+    return int(re.search(r"^total +(\d+)$", done.text, re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize("target", [None, *STUDIES])
+def test_a_dry_run_takes_seconds(target, checkout, snakemake) -> None:
+    begun = time.monotonic()
+    done = snakemake(checkout, "-n", *filter(None, [target]))
+    assert time.monotonic() - begun < 10  # 2 s on an idle core, 5 s on a busy one
+    made = outputs(done)
+    assert {f"{Path(name).parent}/receipt.json" for name in made} <= made
+    studies = {name.split("/")[1] for name in made}
+    assert studies >= {target or "digits"}
+
+
+def test_slurm_plans_the_same_jobs(checkout, dry_run) -> None:
+    local, slurm = dry_run(checkout), dry_run(checkout, "--profile", "slurm")
+    assert outputs(local) == outputs(slurm)
+    assert jobs(local) == jobs(slurm) > 40
+    assert not re.search(r"^localrule (?!all:)", slurm.text, re.MULTILINE)  # every job goes to a node
+
+
+def test_slurm_asks_for_what_the_config_says(checkout, dry_run) -> None:
+    config = checkout / "config/smoke.yaml"
+    before = config.read_text()
+    after, found = re.subn(
+        "^resources: .*$", "resources: {mem_mb: 4321, runtime: 17, gpu: 1}", before, flags=re.MULTILINE
+    )
+    assert found == 1
+    config.write_text(after)
+    done = dry_run(checkout, "--profile", "slurm", "results/smoke/models/full/models.safetensors")
+    config.write_text(before)
+    asked = re.search(r"^rule train:\n(?: .*\n)*?    resources: (.*)$", done.text, re.MULTILINE)[1]
+    assert {"mem_mb=4321", "runtime=17", "gpu=1", "slurm_partition=gpu"} <= set(asked.split(", "))
