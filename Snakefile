@@ -4,7 +4,7 @@
 #
 # Paths are results/{study}/{kind}/{who}/<file>: one job writes one folder, and no other job writes there.
 #   data/images        training set and held-out pool        losses/{cohort}    every model's loss on every query
-#   design/{cohort}    the subsets of a cohort               gradients gram curvature rotated /full   of the full model
+#   design/{cohort}    the subsets of a cohort               gradients/{set}_{quantity}, gram/{quantity}, rotated/...
 #   models/{cohort}    its trained denoisers                 scores/{method}, lds/{method}            of a method
 #   queries/all        generated, held-out, training         summary/{numbers,tables,figures}         of the study
 # Wildcards are words: a study, a method, a cohort (full, crn<replicate>_<first>_<last>, own<replicate>_<first>_<last>).
@@ -26,6 +26,7 @@ os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 from attribution.tracking import handlers
 from attribution.workflow import config as configs
 from attribution.workflow import guard, identity, inputs, paths
+from attribution.workflow.inputs import of_ranking, of_set
 from attribution.workflow.refusal import one_line
 from attribution.workflow.spec import lock_hash
 
@@ -40,6 +41,8 @@ with one_line():
 spec = partial(identity.spec, STUDIES)
 cohorts = partial(inputs.of_cohorts, STUDIES)
 methods = partial(inputs.of_methods, STUDIES)
+removals = partial(inputs.of_removals, STUDIES)
+of_choice = partial(inputs.of_choice, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
@@ -51,12 +54,15 @@ wildcard_constraints:
     study=paths.STUDY,
     method=paths.METHOD,
     cohort=paths.COHORT,
+    set="train|queries",
+    quantity=paths.QUANTITY,
 
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/curvature.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/removal.smk"
 include: "workflow/rules/summary.smk"
 
 

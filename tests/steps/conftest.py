@@ -46,18 +46,19 @@ CHANGES = {
     "gradients": {"draws": 6, "batch": 60},
     "curvature": {"fisher": "mc", "draws": 2, "batch": 50, "sharing": "expand", "bias": "joint"},
     "draws_sweep": {"draws": [2, 6]},
+    "removal": {"methods": ["random", "trak"], "percents": [10, 25], "queries": 2, "replicates": 2},
     "evaluation": {"bootstrap": 20, "coverage": 0.95},
 }
 
 
 def read_rules():
-    """Rule name -> its spec's keys, its folder, and by flag the pattern of its input and the stream of its cohorts."""
+    """Rule name -> its spec's keys, its folder, and by flag its input: function, pattern and the word that follows."""
     text = "".join(path.read_text() for path in sorted(ROOT.glob("workflow/rules/*.smk")))
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL):
         given = body.partition("    output:")[0]
-        files = re.findall(r'^        (\w+)=(?:(\w+)\()?"([^"]+)"(?:, "(\w+)")?\)?,$', given, re.MULTILINE)
-        by_name = {file: (of, pattern, stream) for file, of, pattern, stream in files}
+        files = re.findall(r'^        (\w+)=(?:(\w+)\(?)?(?:"([^"]+)")?(?:, "(\w+)")?\)?,$', given, re.MULTILINE)
+        by_name = {file: (of, pattern, word) for file, of, pattern, word in files}
         flags = re.findall(r'" --(\w+) \{input\.(\w+)\}"', body)
         found[name] = SimpleNamespace(
             keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
@@ -102,13 +103,17 @@ class Study:
             "code": [identity.code(rule)(found)],
             "lock": ["0"],
         }
-        for flag, (of, pattern, stream) in known.inputs.items():
-            if of == "cohorts":
-                flags[flag] = inputs.of_cohorts(self.studies, pattern, stream)(found)
-            elif of == "methods":
-                flags[flag] = inputs.of_methods(self.studies, pattern)(found)
-            else:
-                flags[flag] = [pattern.format(**found)]
+        functions = {
+            "": lambda pattern, word: [pattern.format(**found)],
+            "cohorts": lambda pattern, word: inputs.of_cohorts(self.studies, pattern, word)(found),
+            "methods": lambda pattern, word: inputs.of_methods(self.studies, pattern)(found),
+            "removals": lambda pattern, word: inputs.of_removals(self.studies, pattern)(found),
+            "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
+            "of_choice": lambda pattern, word: [inputs.of_choice(self.studies, pattern, word)(found)],
+            "of_set": lambda pattern, word: [inputs.of_set(found)],
+        }
+        for flag, (of, pattern, word) in known.inputs.items():
+            flags[flag] = functions[of](pattern, word)
         return [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
 
     def run(self, rule, **wildcards):
@@ -183,12 +188,21 @@ def study(trained, tmp_path_factory):
         run("design", cohort=cohort)
         run("train", cohort=cohort)
         run("measure", cohort=cohort)
-    for rule in ("gradients", "gram", "curvature", "rotate", "sweep_draws", "lds_draws", "ceiling"):
+    run("curvature")
+    for images in ("train", "queries"):
+        run("gradients", set=images, quantity="loss")
+        run("rotate", set=images, quantity="loss")
+    run("gram", quantity="loss")
+    for rule in ("sweep_draws", "lds_draws", "ceiling"):
         run(rule)
     for rule, methods in SCORED_BY.items():
         for method in methods:
             run(rule, method=method)
             run("lds", method=method)
-    for rule in ("numbers", "tables", "figures"):
+    for cohort in paths.removals(study.config):
+        run("remove", cohort=cohort)
+        run("train", cohort=cohort)
+        run("measure", cohort=cohort)
+    for rule in ("removal", "numbers", "tables", "figures"):
         run(rule)
     return study

@@ -24,6 +24,10 @@ def scores(study, method):
     return study.tensors(SCORERS[method], "scores", method=method)
 
 
+def of_loss(study, rule, images):
+    return study.tensors(rule, "gradients", set=images, quantity="loss")
+
+
 def test_every_rule_but_the_download_is_run(study):
     assert {rule for rule, _ in study.jobs} == study.rules.keys() - {"dataset"}
     assert set(study.config["methods"]) == set(METHODS)
@@ -147,13 +151,13 @@ def test_losses(study):
 
 
 def test_gram_is_of_the_gradients(study):
-    train, queries = study.tensors("gradients", "train"), study.tensors("gradients", "queries")
+    train, queries = (of_loss(study, "gradients", images) for images in ("train", "queries"))
     model = layers(build(study.config["denoiser"], (1, 8, 8)))
     assert {name: value.shape for name, value in train.items()} == {
         name: (N, layer.out_features, layer.in_features + 1) for name, layer in model.items()
     }
     g, q = (np.concatenate([v[k].reshape(len(v[k]), -1) for k in v], 1).astype(np.float64) for v in (train, queries))
-    gram = study.tensors("gram", "gram")
+    gram = study.tensors("gram", "gram", quantity="loss")
     for name, expected in {
         "query_train": q @ g.T,
         "train_train": g @ g.T,
@@ -164,9 +168,9 @@ def test_gram_is_of_the_gradients(study):
 
 
 def test_rotation_keeps_inner_products(study):
-    train, queries = study.tensors("rotate", "train"), study.tensors("rotate", "queries")
+    train, queries = (of_loss(study, "rotate", images) for images in ("train", "queries"))
     turned = sum(np.einsum("qoj,noj->qn", queries[k].astype(np.float64), train[k]) for k in train)
-    expected = study.tensors("gram", "gram")["query_train"]
+    expected = study.tensors("gram", "gram", quantity="loss")["query_train"]
     assert np.abs(turned - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -197,7 +201,7 @@ def test_all_draws_of_the_sweep_are_the_study(study):
     assert swept["draws"].tolist() == [2, 6]
     for method in ("gradient_dot", "trak", "ekfac"):
         settings = study.config["methods"][method]
-        layer = settings["dampings"].index(settings["damping"]) if settings else 0
+        layer = settings["dampings"].index(settings["damping"]) if "damping" in settings else 0
         expected = scores(study, method)["scores"][layer]
         first, last = swept[method]
         # float32 gradients summed in another order. Two draws in place of six are off by order 1.
@@ -238,6 +242,40 @@ def test_predictions_are_sums_of_scores(study):
         assert np.corrcoef(sums[:, q], prediction[:, q])[0, 1] == pytest.approx(-1, abs=1e-9)
 
 
+def test_removal_takes_the_top_of_each_query(study):
+    """Two queries of each kind, two replicates: what is gone is what scores highest at the kind's damping."""
+    design = study.tensors("remove", "subsets", cohort="without25_trak")
+    assert design["members"].shape == (12, N - 10)
+    assert design["query"].tolist() == [0, 1, 3, 4, 7, 8] * 2
+    streams = study.meta("remove", "subsets", cohort="without25_trak")["streams"]
+    assert streams == [["crn", 0]] * 6 + [["crn", 1]] * 6
+    found, record = scores(study, "trak"), study.json("lds", "lds", method="trak")["kinds"]
+    for members, q in zip(design["members"], design["query"].tolist(), strict=True):
+        kind = ("generated", "heldout", "training")[(q > 2) + (q > 6)]
+        row = found["scores"][found["dampings"].tolist().index(record[kind]["selected_damping"]), q]
+        gone = np.setdiff1d(np.arange(N), members)
+        assert row[gone].min() >= row[members].max()
+
+
+def test_removal_compares_with_all_examples_and_with_random(study):
+    full = study.tensors("measure", "losses", cohort="without0_random")["loss"]  # [R, Q]
+    record = study.json("removal", "removal")["percents"]
+    assert record.keys() == {"10", "25"}
+    increases = {}
+    for method in ("random", "trak"):
+        loss = study.tensors("measure", "losses", cohort=f"without25_{method}")["loss"].reshape(2, 6, Q)
+        queries = [0, 1, 3, 4, 7, 8]
+        increases[method] = np.mean([[loss[r, i, q] - full[r, q] for i, q in enumerate(queries)] for r in (0, 1)], 0)
+        assert record["25"]["all"][method]["value"] == pytest.approx(increases[method].mean(), rel=1e-12)
+        assert record["25"]["heldout"][method]["value"] == pytest.approx(increases[method][2:4].mean(), rel=1e-12)
+    gain = record["25"]["all"]["trak"]["over_control"]
+    assert gain["value"] == pytest.approx((increases["trak"] - increases["random"]).mean(), rel=1e-9)
+    assert gain["interval"][0] <= gain["value"] <= gain["interval"][1]
+    assert record["25"]["all"]["random"]["over_control"] is None
+    number = study.json("numbers", "numbers")["retrain_without_top.trak.k25"]
+    assert number["value"] == record["25"]["all"]["trak"]["value"]
+
+
 def test_numbers_come_from_their_metrics(study):
     numbers = study.json("numbers", "numbers")
     for method in METHODS:
@@ -272,7 +310,8 @@ def test_tables_and_figures(study):
         ("train", {"cohort": "crn1_004_007"}, "models.safetensors"),
         ("queries", {}, "queries.safetensors"),
         ("measure", {"cohort": "crn0_000_003"}, "losses.safetensors"),
-        ("gradients", {}, "train.safetensors"),
+        ("gradients", {"set": "train", "quantity": "loss"}, "gradients.safetensors"),
+        ("remove", {"cohort": "without25_trak"}, "subsets.safetensors"),
         ("curvature", {}, "eigenvalues.safetensors"),
         ("score_similarity", {"method": "random"}, "scores.safetensors"),
         ("score_influence", {"method": "ekfac"}, "scores.safetensors"),
@@ -301,7 +340,7 @@ def test_batch_sizes_are_memory_only(study, tmp_path, changes):
 
 def test_gradient_batches_are_memory_only(study, tmp_path):
     other = study.copy(tmp_path, gradients={"draws": 6, "batch": 4})
-    other.run("gradients")
-    for name, value in study.tensors("gradients", "train").items():
-        found = other.tensors("gradients", "train")[name]
+    other.run("gradients", set="train", quantity="loss")
+    for name, value in of_loss(study, "gradients", "train").items():
+        found = of_loss(other, "gradients", "train")[name]
         assert np.abs(found - value).max() < 1e-5 * np.abs(value).max()

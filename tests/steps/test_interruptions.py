@@ -152,7 +152,7 @@ def test_divergence_stops_the_step(trained, tmp_path):
     study = trained.copy(tmp_path, training=LONG | {"learning_rate": 1e30, "warmup_steps": 0})
     (study.out("train", cohort="full") / "models.safetensors").unlink()
     line = failed(study.start("train", cohort="full"))
-    assert line.startswith("attribution.steps.train: training: loss of model full is ")
+    assert line.startswith("attribution.steps.train: training of full: loss at step ")
     assert "last good checkpoint: step 0. Lower training.learning_rate" in line
     assert not (study.out("train", cohort="full") / "models.safetensors").exists()
     assert not (study.out("train", cohort="full") / "receipt.json").exists()

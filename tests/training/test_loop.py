@@ -11,6 +11,7 @@ from attribution.training.loop import average, clip_each, learning_rate
 from attribution.training.stream import Stream, batch
 
 CRN = Stream(0, ("crn", 0))
+OWN = Stream(0, ("own", 0, 17))
 A, B = list(range(0, 16, 2)), list(range(8))  # members of two subsets, half of them shared
 CLOSE = dict(rtol=1e-9, atol=1e-11)
 
@@ -197,15 +198,17 @@ def test_a_broken_image_names_its_model_step_and_checkpoint(mlp):
     batches = [batch(CRN, step, 8, 4, 1000, mlp.shape)[0].tolist() for step in range(11)]
     broken = next(step for step, positions in enumerate(batches) if place in positions)
     saved = [0]
-    with pytest.raises(StudyError, match="training: loss of model model 1 is nan") as raised:
+    with pytest.raises(StudyError, match=r"training of model 1: loss at step \d+ is nan") as raised:
         mlp.run([A, B, B], [CRN] * 3, images=images, checkpoint_every=1, on_checkpoint=lambda s: saved.append(s.step))
-    assert f"at step {broken}; last good checkpoint: step {saved[-1]}." in str(raised.value)
+    assert f"at step {broken} is nan; last good checkpoint: step {saved[-1]}." in str(raised.value)
     assert saved[-1] == broken
     assert "\n" not in str(raised.value)
 
 
 def test_divergence_is_named(mlp):
-    with pytest.raises(StudyError, match=r"model 0 is (inf|nan) at step \d; last good checkpoint: step 0\. Lower"):
+    with pytest.raises(
+        StudyError, match=r"model 0: loss at step \d is (inf|nan); last good checkpoint: step 0\. Lower"
+    ):
         mlp.run([A], [CRN], learning_rate=1e200, warmup_steps=0)
 
 
@@ -219,3 +222,13 @@ def test_dropout_repeats(unet):
     assert_same(found[0], 0, found[1], 0)
     unet.denoiser = unet.denoiser | {"dropout": 0.0}
     assert max((unet.run([A], [CRN], steps=3).ema[k] - v).abs().max() for k, v in found[0].items()) > 1e-3
+
+
+def test_dropout_masks_belong_to_the_stream(unet):
+    """Twins of one stream stay twins, and a model alone is the model of the cohort: masks of the cohort's first stream
+    for all, or one generator for all, are off by more than 1e-2 here."""
+    unet.denoiser = unet.denoiser | {"dropout": 0.2}
+    cohort = unet.run([A, B, B], [OWN, CRN, CRN], steps=5).ema
+    alone = unet.run([B], [CRN], steps=5).ema
+    assert max((value[1] - value[2]).abs().max() for value in cohort.values()) < 1e-5
+    assert max((cohort[name][1] - value[0]).abs().max() for name, value in alone.items()) < 1e-5

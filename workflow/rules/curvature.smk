@@ -1,20 +1,18 @@
 # What influence is made of: gradients and curvature of the full model.
 
 
-# Per-example loss gradients of the full model, mean over many draws.
+# Per-example gradients of a quantity of the full model (its loss, ...), mean over many draws.
 rule gradients:
     input:
         model="results/{study}/models/full/models.safetensors",
-        data="results/{study}/data/images/train.safetensors",
-        queries="results/{study}/queries/all/queries.safetensors",
+        data=of_set,
     output:
-        train="results/{study}/gradients/full/train.safetensors",
-        queries="results/{study}/gradients/full/queries.safetensors",
-        receipt="results/{study}/gradients/full/receipt.json",
+        gradients="results/{study}/gradients/{set}_{quantity}/gradients.safetensors",
+        receipt="results/{study}/gradients/{set}_{quantity}/receipt.json",
     log:
-        "results/{study}/logs/gradients.log",
+        "results/{study}/logs/gradients/{set}_{quantity}.log",
     benchmark:
-        "results/{study}/logs/gradients.tsv"
+        "results/{study}/logs/gradients/{set}_{quantity}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -26,10 +24,9 @@ rule gradients:
         lock=LOCK,
     shell:
         "python -m attribution.steps.gradients"
-        " --out results/{wildcards.study}/gradients/full"
+        " --out results/{wildcards.study}/gradients/{wildcards.set}_{wildcards.quantity}"
         " --model {input.model}"
         " --data {input.data}"
-        " --queries {input.queries}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -37,15 +34,15 @@ rule gradients:
 # Their inner products.
 rule gram:
     input:
-        train="results/{study}/gradients/full/train.safetensors",
-        queries="results/{study}/gradients/full/queries.safetensors",
+        train="results/{study}/gradients/train_{quantity}/gradients.safetensors",
+        queries="results/{study}/gradients/queries_{quantity}/gradients.safetensors",
     output:
-        gram="results/{study}/gram/full/gram.safetensors",
-        receipt="results/{study}/gram/full/receipt.json",
+        gram="results/{study}/gram/{quantity}/gram.safetensors",
+        receipt="results/{study}/gram/{quantity}/receipt.json",
     log:
-        "results/{study}/logs/gram.log",
+        "results/{study}/logs/gram/{quantity}.log",
     benchmark:
-        "results/{study}/logs/gram.tsv"
+        "results/{study}/logs/gram/{quantity}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -57,7 +54,7 @@ rule gram:
         lock=LOCK,
     shell:
         "python -m attribution.steps.gram"
-        " --out results/{wildcards.study}/gram/full"
+        " --out results/{wildcards.study}/gram/{wildcards.quantity}"
         " --train {input.train}"
         " --queries {input.queries}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
@@ -98,17 +95,15 @@ rule curvature:
 # The gradients in that basis: a damping sweep then costs a product each.
 rule rotate:
     input:
-        train="results/{study}/gradients/full/train.safetensors",
-        queries="results/{study}/gradients/full/queries.safetensors",
+        gradients="results/{study}/gradients/{set}_{quantity}/gradients.safetensors",
         basis="results/{study}/curvature/full/basis.safetensors",
     output:
-        train="results/{study}/rotated/full/train.safetensors",
-        queries="results/{study}/rotated/full/queries.safetensors",
-        receipt="results/{study}/rotated/full/receipt.json",
+        gradients="results/{study}/rotated/{set}_{quantity}/gradients.safetensors",
+        receipt="results/{study}/rotated/{set}_{quantity}/receipt.json",
     log:
-        "results/{study}/logs/rotate.log",
+        "results/{study}/logs/rotate/{set}_{quantity}.log",
     benchmark:
-        "results/{study}/logs/rotate.tsv"
+        "results/{study}/logs/rotate/{set}_{quantity}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -120,9 +115,8 @@ rule rotate:
         lock=LOCK,
     shell:
         "python -m attribution.steps.rotate"
-        " --out results/{wildcards.study}/rotated/full"
-        " --train {input.train}"
-        " --queries {input.queries}"
+        " --out results/{wildcards.study}/rotated/{wildcards.set}_{wildcards.quantity}"
+        " --gradients {input.gradients}"
         " --basis {input.basis}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"

@@ -36,6 +36,8 @@ rule design:
         "results/{study}/logs/design/{cohort}.log",
     benchmark:
         "results/{study}/logs/design/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=paths.DESIGNED,
     threads: 1
     resources:
         mem_mb=1000,

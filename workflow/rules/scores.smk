@@ -36,7 +36,7 @@ rule score_similarity:
 # Methods that need the inner products of gradients.
 rule score_gradients:
     input:
-        gram="results/{study}/gram/full/gram.safetensors",
+        gram=of_choice("results/{study}/gram/{quantity}/gram.safetensors", "feature"),
     output:
         scores="results/{study}/scores/{method}/scores.safetensors",
         receipt="results/{study}/scores/{method}/receipt.json",
@@ -66,8 +66,8 @@ rule score_gradients:
 # Methods that precondition gradients by curvature.
 rule score_influence:
     input:
-        queries="results/{study}/rotated/full/queries.safetensors",
-        train="results/{study}/rotated/full/train.safetensors",
+        queries=of_choice("results/{study}/rotated/queries_{quantity}/gradients.safetensors", "measurement"),
+        train="results/{study}/rotated/train_loss/gradients.safetensors",
         basis="results/{study}/curvature/full/basis.safetensors",
         eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
     output:

@@ -7,6 +7,7 @@ rule numbers:
         lds=methods("results/{study}/lds/{method}/lds.json"),
         arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
         ceiling="results/{study}/ceiling/all/ceiling.json",
+        removal="results/{study}/removal/all/removal.json",
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -29,6 +30,7 @@ rule numbers:
         " --lds {input.lds}"
         " --arrays {input.arrays}"
         " --ceiling {input.ceiling}"
+        " --removal {input.removal}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -74,6 +76,7 @@ rule figures:
         arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
         scores=methods("results/{study}/scores/{method}/scores.safetensors"),
         ceiling="results/{study}/ceiling/all/ceiling.json",
+        removal="results/{study}/removal/all/removal.json",
         draws="results/{study}/draws/lds/lds.json",
         queries="results/{study}/queries/all/queries.safetensors",
         train="results/{study}/data/images/train.safetensors",
@@ -122,6 +125,13 @@ rule figures:
             subcategory="Figures",
         ),
         predicted_vs_actual_svg="results/{study}/summary/figures/predicted_vs_actual.svg",
+        retrain_without_top=report(
+            "results/{study}/summary/figures/retrain_without_top.png",
+            caption="../report/retrain_without_top.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        retrain_without_top_svg="results/{study}/summary/figures/retrain_without_top.svg",
         seed_control=report(
             "results/{study}/summary/figures/seed_control.png",
             caption="../report/seed_control.rst",
@@ -150,6 +160,7 @@ rule figures:
         " --arrays {input.arrays}"
         " --scores {input.scores}"
         " --ceiling {input.ceiling}"
+        " --removal {input.removal}"
         " --draws {input.draws}"
         " --queries {input.queries}"
         " --train {input.train}"

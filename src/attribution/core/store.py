@@ -47,7 +47,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
     """Write named arrays (NumPy, or torch on any device) and a small JSON `meta` as one safetensors file."""
-    arrays = {name: np.ascontiguousarray(_numpy(value)) for name, value in tensors.items()}
+    arrays = {name: np.asarray(_numpy(value), order="C") for name, value in tensors.items()}
     with atomic(path) as part:
         try:
             save_file(arrays, part, metadata={"meta": json.dumps(meta or {}, sort_keys=True)})

@@ -138,6 +138,40 @@ def lds_by_draws(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
+def retrain_without_top(percents: Mapping[str, Mapping[str, Record]]) -> Figure:
+    """Loss increase of a query after retraining without its top examples, one panel a share removed, one row a method.
+
+    percents: percent -> kind or "all" -> method -> {value, interval}; drawn is "all", kind by kind hollow beside it.
+    """
+    shares = sorted(percents, key=int)
+    methods = sorted(percents[shares[-1]]["all"], key=lambda method: -percents[shares[-1]]["all"][method]["value"])
+    figure, grid = panels(1, len(shares), 1.5 + 0.4 * len(methods), sharey=True)
+    kinds = kinds_of(sorted(set(percents[shares[0]]) - {"all"}))
+    shapes = dict(zip(kinds, "s^D", strict=False))
+    for axes, share in zip(grid[0], shares, strict=True):
+        axes.axvline(0, color="#b0b0b0", lw=1)
+        for row, method in enumerate(methods):
+            shade, entry = colour(method), percents[share]["all"][method]
+            for kind in kinds:
+                value = percents[share][kind][method]["value"]
+                axes.plot(value, row + 0.27, marker=shapes[kind], ms=4.5, mfc="white", mec=shade, mew=1.1)
+            axes.plot(entry["interval"], [row, row], color=shade, lw=2.2, solid_capstyle="butt")
+            axes.plot(entry["value"], row, marker="o", ms=6, color=shade, mec="white", mew=0.6)
+        axes.set_title(f"Top {share}% removed")
+        axes.set_xlabel("Increase of the query's loss")
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+    grid[0][0].set_yticks(range(len(methods)), [name(method) for method in methods])
+    grid[0][0].set_ylim(len(methods) - 0.4, -0.6)
+    handles = [Line2D([], [], color=INK, marker="o", ms=6, lw=2.2, label="all queries")]
+    handles += [
+        Line2D([], [], color=INK, marker=shapes[kind], ms=4.5, mfc="white", lw=0, label=KINDS[kind]) for kind in kinds
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+@styled
 def seed_control(control: Mapping[str, Record]) -> Figure:
     """Reliability of one replicate, common random numbers against independent seeds, one row a query kind.
 

@@ -100,6 +100,23 @@ def control_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Num
     return found
 
 
+def removal_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
+    """`retrain_without_top.<method>.k<percent>[.<kind>]`, the loss increase, and `<method>_over_random`, the increase
+    over a random removal of the same size, from percent -> kind (or "all") -> method -> record of removal.compare.
+    """
+    found: Numbers = {}
+    for percent, kinds in record.items():
+        for kind, methods in kinds.items():
+            end = f"k{percent}" if kind == "all" else f"k{percent}.{kind}"
+            for method, entry in methods.items():
+                for name, measured in ((method, entry), (f"{method}_over_random", entry["over_control"])):
+                    if measured is not None:
+                        found[f"retrain_without_top.{name}.{end}"] = number(
+                            measured["value"], measured["interval"], entry["n"], "loss", source, receipt
+                        )
+    return found
+
+
 def cost_numbers(
     seconds: Mapping[str, float], jobs: Mapping[str, int], source: str, receipts: Mapping[str, str]
 ) -> Numbers:
@@ -139,7 +156,7 @@ def show(entry: Number) -> str:
     """A number as readers see it: "0.74 [0.70, 0.78]"; dampings and replicates with two digits, seconds whole."""
     if entry["unit"] == "damping":
         return f"{entry['value']:g}"
-    form = {"correlation": ".2f", "s": ".0f"}.get(entry["unit"], ".2g")
+    form = {"correlation": ".2f", "s": ".0f", "loss": ".4f"}.get(entry["unit"], ".2g")
     text = _plain(format(entry["value"], form))
     if entry["interval"] is None:
         return text

@@ -1,6 +1,6 @@
 """The study's figures, as PNG and SVG.
 
-Writes samples, lds_by_method, damping_sweep, lds_by_draws, top_influences, predicted_vs_actual and seed_control.
+Writes the figures NAMES.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from attribution.core.store import load_json, load_tensors
 from attribution.provenance.job import Job, main
 from attribution.reporting import figures, pictures
 from attribution.reporting.style import KINDS, save
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.outcomes import layer_of, query_kinds, retrained
 
 NAMES = (
     "samples",
@@ -19,10 +19,11 @@ NAMES = (
     "top_influences",
     "predicted_vs_actual",
     "seed_control",
+    "retrain_without_top",
 )
 OUTPUTS = {f"{figure}.{ending}": "tolerance" for figure in NAMES for ending in ("png", "svg")}
 SHOWN = 2  # queries of each kind in the picture figures: the first ones, not chosen by their results
-BEST = "ekfac"  # whose predictions are drawn against the measured losses
+COMPARED = ("trak", "gradient_dot", "pixel_l2")  # whose top influences are pictured beside the best method's
 
 
 def run(job: Job) -> None:
@@ -43,16 +44,20 @@ def run(job: Job) -> None:
     save(figures.lds_by_draws(_draws(job, records)), job.out, "lds_by_draws")
     save(figures.seed_control(ceiling["control"]["kinds"]), job.out, "seed_control")
 
+    removal = load_json(job.input("removal"))["percents"]
+    save(figures.retrain_without_top(removal), job.out, "retrain_without_top")
+
     ranked = [method for method in figures.order(records) if method != "random"]
     scores = dict(zip(methods, job.inputs["scores"], strict=True))
-    pictured = [ranked[0], *(method for method in ("trak", "gradient_dot", "pixel_l2") if method != ranked[0])]
+    best = ranked[0] if ranked else methods[0]
+    pictured = [best, *(method for method in COMPARED if method != best and method in records)]
     top = {method: _top(load_tensors(scores[method]), records[method], kinds, shown, 5) for method in pictured}
     save(pictures.top_influences(queries[shown], titles, train, top), job.out, "top_influences")
 
     models = retrained(job.inputs["subsets"], job.inputs["losses"], len(train))
-    prediction = load_tensors(job.inputs["arrays"][methods.index(BEST)])["prediction"]  # [S, Q]
+    prediction = load_tensors(job.inputs["arrays"][methods.index(best)])["prediction"]  # [S, Q]
     measured = models.outcomes.mean(0)  # [S, Q]
-    picture = pictures.predicted_vs_actual(prediction[:, shown], measured[:, shown], titles, BEST, 3)
+    picture = pictures.predicted_vs_actual(prediction[:, shown], measured[:, shown], titles, best, 3)
     save(picture, job.out, "predicted_vs_actual")
 
 
@@ -79,9 +84,8 @@ def _top(scored: dict, record: dict, kinds: np.ndarray, shown: np.ndarray, count
     """The highest-scoring examples of each shown query, [len(shown), count], at the damping chosen for its kind."""
     rows = []
     for q in shown:
-        damping = record[kinds[q]]["selected_damping"]
-        layer = 0 if damping is None else int(np.argmin(np.abs(scored["dampings"] - damping)))
-        rows.append(np.argsort(-scored["scores"][layer, q], kind="stable")[:count])
+        row = scored["scores"][layer_of(scored, record[kinds[q]]), q]
+        rows.append(np.argsort(-row, kind="stable")[:count])
     return np.stack(rows)
 
 

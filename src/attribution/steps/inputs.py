@@ -30,14 +30,10 @@ class Examples:
 
 
 def examples(path: Path, device: torch.device) -> Examples:
-    """Examples of the dataset, named by their rows in it."""
+    """Examples of the dataset, named by their rows in it, or queries, under the names that their step gave them."""
     tensors = load_tensors(path, "pt")
-    return Examples(tensors["images"].to(device), [f"example/{row}" for row in tensors["index"].tolist()])
-
-
-def queries(path: Path, device: torch.device) -> Examples:
-    """The study's queries, under the names that the `queries` step gave them."""
-    return Examples(load_tensors(path, "pt")["images"].to(device), load_meta(path)["names"])
+    names = load_meta(path).get("names") or [f"example/{row}" for row in tensors["index"].tolist()]
+    return Examples(tensors["images"].to(device), names)
 
 
 def models(path: Path, device: torch.device) -> Stack:

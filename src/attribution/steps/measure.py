@@ -19,7 +19,7 @@ def run(job: Job) -> None:
     """One pass over queries x draws for the whole cohort."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
-    queries = inputs.queries(job.input("queries"), device)
+    queries = inputs.examples(job.input("queries"), device)
     loss = measured_loss(
         build(spec["denoiser"], queries.shape).to(device),
         inputs.models(job.input("models"), device),

@@ -16,7 +16,7 @@ REFERENCE = "ekfac"  # the method that others are compared with, paired, where t
 
 
 def run(job: Job) -> None:
-    """LDS of every method, paired differences to the reference, ceiling and seed control."""
+    """LDS of every method, paired differences to the reference, ceiling, seed control, retraining without the top."""
     methods = job.spec["methods"]
     records = dict(zip(sorted(methods), job.inputs["lds"], strict=True))
     arrays = dict(zip(sorted(methods), job.inputs["arrays"], strict=True))
@@ -32,6 +32,8 @@ def run(job: Job) -> None:
     parts.append(numbers.ceiling_numbers(ceiling["ceiling"]["kinds"], *_origin(path)))
     if ceiling["control"]:
         parts.append(numbers.control_numbers(ceiling["control"]["kinds"], *_origin(path)))
+    path = job.input("removal")
+    parts.append(numbers.removal_numbers(load_json(path)["percents"], *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
 

@@ -46,6 +46,12 @@ def retrained(subsets: list[Path], losses: list[Path], examples: int) -> Retrain
     return Retrained(np.array(numbers), masks((members[s] for s in numbers), examples), outcomes)
 
 
+def layer_of(scored: dict[str, np.ndarray], entry: dict) -> int:
+    """Position of the damping that the LDS record of a query kind chose, in scores [L, Q, N]; 0 without dampings."""
+    damping = entry["selected_damping"]
+    return 0 if damping is None else int(np.argmin(np.abs(scored["dampings"] - damping)))
+
+
 def query_kinds(path: Path) -> np.ndarray:
     """Kind of each query, [Q] of str."""
     return np.array(load_meta(path)["kinds"])[load_tensors(path)["kind"]]

@@ -1,6 +1,6 @@
-"""Rotate the gradients into the Kronecker eigenbasis, once: a score at any damping is then one weighted product.
+"""Rotate gradients into the Kronecker eigenbasis, once: a score at any damping is then one weighted product.
 
-Writes train.safetensors and queries.safetensors: block -> [N or Q, O, J] float32, Q_B^T G Q_A.
+Writes gradients.safetensors: block -> [N or Q, O, J] float32, Q_B^T G Q_A.
 """
 
 from attribution.core import device as devices
@@ -8,17 +8,15 @@ from attribution.core.store import load_tensors, save_tensors
 from attribution.curvature import ekfac, state
 from attribution.provenance.job import Job, main
 
-OUTPUTS = {"train.safetensors": "tolerance", "queries.safetensors": "tolerance"}
+OUTPUTS = {"gradients.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """One file in, one file out."""
     device = devices.choose()
     job.record |= devices.describe(device)
-    basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
-    for name in ("train", "queries"):
-        gradients = load_tensors(job.input(name), "pt", str(device))
-        save_tensors(job.out / f"{name}.safetensors", ekfac.rotate(gradients, basis))
+    gradients, basis = (load_tensors(job.input(name), "pt", str(device)) for name in ("gradients", "basis"))
+    save_tensors(job.out / "gradients.safetensors", ekfac.rotate(gradients, state.unpack_basis(basis)))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<method>.py: score(gram, dampings) -> [L, Q, N]."""
+    """methods/<module>.py: score(gram, dampings) -> [L, Q, N]."""
     name = job.spec["job"]["method"]
-    method = import_module(f"attribution.methods.{name}")
+    method = import_module(f"attribution.methods.{job.spec['job']['module']}")
     dampings = job.spec["methods"][name].get("dampings", [])
     scores = method.score(load_tensors(job.input("gram")), dampings).astype("float32")
     save_tensors(job.out / "scores.safetensors", {"scores": scores} | ({"dampings": dampings} if dampings else {}))

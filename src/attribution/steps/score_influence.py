@@ -14,11 +14,11 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<method>.py: score(rotated queries, rotated train, basis, eigenvalues, dampings) -> [L, Q, N]."""
+    """methods/<module>.py: score(rotated queries, rotated train, basis, eigenvalues, dampings) -> [L, Q, N]."""
     device = devices.choose()
     job.record |= devices.describe(device)
     name = job.spec["job"]["method"]
-    method = import_module(f"attribution.methods.{name}")
+    method = import_module(f"attribution.methods.{job.spec['job']['module']}")
     queries, train, basis, eigenvalues = (
         load_tensors(job.input(part), "pt", str(device)) for part in ("queries", "train", "basis", "eigenvalues")
     )

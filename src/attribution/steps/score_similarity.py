@@ -12,8 +12,8 @@ OUTPUTS = {"scores.safetensors": "bitwise"}
 
 
 def run(job: Job) -> None:
-    """methods/<method>.py: score(queries [Q, C, H, W], train [N, C, H, W], seed) -> [Q, N]."""
-    method = import_module(f"attribution.methods.{job.spec['job']['method']}")
+    """methods/<module>.py: score(queries [Q, C, H, W], train [N, C, H, W], seed) -> [Q, N]."""
+    method = import_module(f"attribution.methods.{job.spec['job']['module']}")
     images = [load_tensors(job.input(name))["images"] for name in ("queries", "train")]
     scores = method.score(*images, job.spec["seed"])
     save_tensors(job.out / "scores.safetensors", {"scores": scores[None].astype("float32")})

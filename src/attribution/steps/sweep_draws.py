@@ -28,7 +28,7 @@ def run(job: Job) -> None:
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
     train = inputs.examples(job.input("data"), device)
-    queries = inputs.queries(job.input("queries"), device)
+    queries = inputs.examples(job.input("queries"), device)
     model = inputs.single(job.input("model"), spec["denoiser"], train.shape, device)
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     corrected = state.unpack_eigenvalues(load_tensors(job.input("eigenvalues"), "pt", str(device)))

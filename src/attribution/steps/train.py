@@ -38,9 +38,11 @@ def run(job: Job) -> None:
         raise StudyError(f"training.batch is {spec['training']['batch']}, a subset has {members.shape[1]} examples")
 
     checkpoint, log = job.out / "checkpoint.safetensors", job.out / "log.jsonl"
-    state = _resume(checkpoint, job.identity)
+    log.unlink(missing_ok=True)
+    state, records = _resume(checkpoint, job.identity)
+    for record in records:
+        append_jsonl(log, record)
     if state is None:
-        log.unlink(missing_ok=True)
         first = [initial(spec["denoiser"], data.shape, spec["seed"], *stream.names) for stream in streams]
         state = State.first(stack(first))
     state = state.to(device)
@@ -51,10 +53,11 @@ def run(job: Job) -> None:
 
         def on_log(record: dict) -> None:
             append_jsonl(log, record)
+            records.append(record)
             progress.update(record["step"] - progress.n)
 
         def on_checkpoint(state: State) -> None:
-            save_tensors(checkpoint, state.flat(), {"identity": job.identity, "step": state.step})
+            save_tensors(checkpoint, state.flat(), {"identity": job.identity, "step": state.step, "log": records})
 
         weights = train(
             build(spec["denoiser"], data.shape).to(device),
@@ -70,14 +73,12 @@ def run(job: Job) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
-def _resume(checkpoint: Path, identity: str) -> State | None:
-    """This job's last checkpoint, or None; one of another job is ignored, a damaged one refused."""
-    if not checkpoint.exists():
-        return None
-    meta = load_meta(checkpoint)
+def _resume(checkpoint: Path, identity: str) -> tuple[State | None, list[dict]]:
+    """State and log of this job's last checkpoint, or nothing; one of another job is ignored, a damaged one refused."""
+    meta = load_meta(checkpoint) if checkpoint.exists() else {}
     if meta.get("identity") != identity:
-        return None
-    return State.unflat(meta["step"], load_tensors(checkpoint, "pt"))
+        return None, []
+    return State.unflat(meta["step"], load_tensors(checkpoint, "pt")), meta["log"]
 
 
 if __name__ == "__main__":

@@ -48,58 +48,62 @@ def train(
 
     Raises StudyError naming step, model and last checkpoint where a loss is not finite.
     """
-    device = images.device
     params = {name: value.requires_grad_() for name, value in state.params.items()}
     optimizer = torch.optim.AdamW(params.values(), weight_decay=training["weight_decay"], fused=True)
     state.restore(optimizer)
     checkpoint = state.step
-    loss_sum = torch.zeros(len(cohort.names), device=device)
+    loss_sum = torch.zeros(len(cohort.names), device=images.device)
     model.train()
-    dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
     for step in range(state.step, training["steps"]):
         x0, t, eps = _batch(cohort, images, step, training["batch"], len(abar))
-        if dropout:
-            torch.manual_seed(torch_seed(cohort.streams[0].seed, "dropout", *cohort.streams[0].names, step))
         rate = learning_rate(step, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        predicted = predict(model, params, add_noise(abar, x0, t, eps), t)  # [M, B, C, H, W]
-        losses = (predicted - eps).square().flatten(1).mean(1)  # [M]
-        if not torch.isfinite(losses).all():
-            broken = cohort.names[int((~torch.isfinite(losses)).nonzero()[0])]
-            raise StudyError(
-                f"training: loss of model {broken} is {losses[cohort.names.index(broken)].item()} at step {step}; "
-                f"last good checkpoint: step {checkpoint}. Lower training.learning_rate or training.clip_norm."
-            )
         optimizer.zero_grad()
-        losses.sum().backward()
+        losses = backward(model, params, cohort, step, add_noise(abar, x0, t, eps), t, eps)  # [M]
+        _finite(losses, cohort, f"loss at step {step}", checkpoint)
         clip_each(params, training["clip_norm"])
         optimizer.step()
         average(state.ema, params, min(training["ema_decay"], (1 + step) / (10 + step)))
-        loss_sum += losses.detach()
+        loss_sum += losses
         done = step + 1
         if done % training["log_every"] == 0 or done == training["steps"]:
-            window = (done - 1) % training["log_every"] + 1
-            mean = loss_sum / window
-            on_log(
-                {
-                    "step": done,
-                    "loss": mean.mean().item(),
-                    "loss_min": mean.min().item(),
-                    "loss_max": mean.max().item(),
-                    "learning_rate": rate,
-                }
-            )
+            mean = loss_sum / ((done - 1) % training["log_every"] + 1)
+            spread = {"loss": mean.mean().item(), "loss_min": mean.min().item(), "loss_max": mean.max().item()}
+            on_log({"step": done, "learning_rate": rate} | spread)
             loss_sum.zero_()
-        if done % training["checkpoint_every"] == 0 and done < training["steps"]:
-            on_checkpoint(State.capture(done, params, state.ema, optimizer))
-            checkpoint = done
+        if done % training["checkpoint_every"] == 0 or done == training["steps"]:
+            weights = sum(value.detach().flatten(1).sum(1) for value in (*params.values(), *state.ema.values()))
+            _finite(weights, cohort, f"sum of weights after step {step}", checkpoint)
+            if done < training["steps"]:
+                on_checkpoint(State.capture(done, params, state.ema, optimizer))
+                checkpoint = done
     model.eval()
     return state.ema
 
 
+def backward(model: nn.Module, params: Stack, cohort: Cohort, step: int, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """Losses [M] on x_t and eps [M, B, C, H, W], t [M, B]; their gradients are added to those of `params`.
+
+    All models at once, or one by one where the module has dropout: each model's masks come from its own stream.
+    """
+    dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+    parts = [slice(m, m + 1) for m in range(len(t))] if dropout else [slice(None)]
+    losses = []
+    for part in parts:
+        if dropout:
+            stream = cohort.streams[part.start]
+            torch.manual_seed(torch_seed(stream.seed, "dropout", *stream.names, step))
+        weights = {name: value[part] for name, value in params.items()}
+        predicted = predict(model, weights, x_t[part], t[part])  # [M, B, C, H, W]
+        loss = (predicted - eps[part]).square().flatten(1).mean(1)
+        loss.sum().backward()
+        losses.append(loss.detach())
+    return torch.cat(losses)
+
+
 def learning_rate(step: int, training: dict[str, Any]) -> float:
-    """Linear warm-up to `learning_rate`, then cosine decay to `final_learning_rate` times it at the last step."""
+    """Linear warm-up to `learning_rate`, then cosine decay to `final_learning_rate` times it after the last step."""
     peak, warmup, final = training["learning_rate"], training["warmup_steps"], training["final_learning_rate"]
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -110,7 +114,8 @@ def learning_rate(step: int, training: dict[str, Any]) -> float:
 @torch.no_grad()
 def clip_each(params: Stack, limit: float) -> None:
     """Scale the gradient of each model to an L2 norm of at most `limit` over all its parameters."""
-    squares = [value.grad.flatten(1).square().sum(1) for value in params.values()]  # each [M]
+    # In the order of the names: a resumed run reads its parameters in another order, and sums must not differ.
+    squares = [params[name].grad.flatten(1).square().sum(1) for name in sorted(params)]  # each [M]
     norm = torch.stack(squares).sum(0).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)  # [M]
     for value in params.values():
@@ -137,3 +142,13 @@ def _batch(cohort: Cohort, images: Tensor, step: int, size: int, timesteps: int)
 
 def _columns(drawn: dict[Stream, tuple[Tensor, ...]], streams: Sequence[Stream]) -> zip:
     return zip(*(drawn[stream] for stream in streams), strict=True)
+
+
+def _finite(values: Tensor, cohort: Cohort, what: str, checkpoint: int) -> None:
+    """StudyError naming the first model whose value in [M] is NaN or infinite."""
+    if not torch.isfinite(values).all():
+        first = int((~torch.isfinite(values)).nonzero()[0])
+        raise StudyError(
+            f"training of {cohort.names[first]}: {what} is {values[first].item()}; last good checkpoint: "
+            f"step {checkpoint}. Lower training.learning_rate or training.clip_norm."
+        )

@@ -8,7 +8,7 @@ IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000}
 
 def broken_rule(config: dict[str, Any]) -> tuple[str, str] | None:
     """Dotted key and message of the first rule that a config (valid by its schema) breaks, else None."""
-    for rule in (_design, _queries, _diffusion, _training, _denoiser, _dampings, _draws):
+    for rule in (_design, _queries, _diffusion, _training, _denoiser, _dampings, _draws, _removal):
         if problem := rule(config):
             return problem
     return None
@@ -47,6 +47,8 @@ def _training(config: dict[str, Any]) -> tuple[str, str] | None:
         return "training.batch", f"{training['batch']} is more than {size}; lower it or raise one of them"
     if training["warmup_steps"] > training["steps"]:
         return "training.warmup_steps", _more(training["warmup_steps"], "training.steps", training["steps"])
+    if training["checkpoint_every"] % training["log_every"]:
+        return "training.checkpoint_every", "must be a multiple of training.log_every, so that a resumed log is whole"
     return None
 
 
@@ -76,13 +78,24 @@ def _dampings(config: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
-    if "draws_sweep" not in config:
-        return None
+    swept = ("gradient_dot", "trak", "ekfac")
+    if absent := [method for method in swept if method not in config["methods"]]:
+        return "draws_sweep", f"sweeps {', '.join(swept)}, but {', '.join(absent)} not among the study's methods"
     sweep, most = config["draws_sweep"]["draws"], config["gradients"]["draws"]
     if any(after <= before for before, after in pairwise(sweep)):
         return "draws_sweep.draws", f"{sweep} must increase from each entry to the next"
     if sweep[-1] > most:
         return "draws_sweep.draws", _more(sweep[-1], "gradients.draws", most)
+    return None
+
+
+def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
+    removal, present = config["removal"], config["methods"]
+    if absent := [method for method in removal["methods"] if method not in present]:
+        return "removal.methods", f"{', '.join(absent)} not among the study's methods ({', '.join(present)})"
+    fewest = min(config["queries"].values())
+    if removal["queries"] > fewest:
+        return "removal.queries", _more(removal["queries"], "the queries of a kind", fewest)
     return None
 
 

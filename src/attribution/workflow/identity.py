@@ -18,14 +18,16 @@ Param = Callable[[Any], str]  # of Snakemake's wildcards
 def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[str], Any]) -> Param:
     """The canonical spec of a job: the config keys it reads (`{method}` stands for the wildcard), and "job".
 
-    "job" holds the wildcards but the study, a cohort's wildcard spelled out. `derived` adds values that are functions
-    of the study's name.
+    "job" holds the wildcards but the study, a cohort's spelled out and a method's module added. `derived` adds values
+    that are functions of the study's name.
     """
 
     @one_line()
     def value(wildcards: Any) -> str:
         job = {name: text for name, text in wildcards.items() if name != "study"}
         chosen = select(studies[wildcards.study], keys.format(**job))
+        if "method" in job:
+            job["module"] = fingerprint.method_module(job["method"])
         if "cohort" in job:
             job |= vars(paths.parse(job["cohort"]))
         return canonical(chosen | {"job": job} | {name: of(wildcards.study) for name, of in derived.items()})

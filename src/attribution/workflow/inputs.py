@@ -22,11 +22,36 @@ def of_cohorts(studies: Studies, pattern: str, stream: str) -> Files:
     ]
 
 
+def of_removals(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every cohort retrained without top influences, the one without any removal first."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, cohort=name) for name in paths.removals(studies[wildcards.study])
+    ]
+
+
+def of_ranking(pattern: str) -> Callable[[Any], str]:
+    """`pattern` for the method whose top influences a cohort is trained without."""
+    return lambda wildcards: pattern.format(study=wildcards.study, method=paths.parse(wildcards.cohort).ranking)
+
+
 def of_methods(studies: Studies, pattern: str) -> Files:
     """`pattern` for every method of the study, in alphabetical order."""
     return lambda wildcards: [
         pattern.format(study=wildcards.study, method=name) for name in sorted(studies[wildcards.study]["methods"])
     ]
+
+
+def of_choice(studies: Studies, pattern: str, key: str) -> Callable[[Any], str]:
+    """`pattern` for the quantity that the method's config names under `key` (feature or measurement)."""
+    return lambda wildcards: pattern.format(
+        study=wildcards.study, quantity=studies[wildcards.study]["methods"][wildcards.method][key]
+    )
+
+
+def of_set(wildcards: Any) -> str:
+    """The images of a set: the training set or the queries."""
+    place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]
+    return f"results/{wildcards.study}/{place}.safetensors"
 
 
 def need(studies: Studies, resource: str) -> Callable[[Any], int]:

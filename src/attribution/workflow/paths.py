@@ -4,6 +4,8 @@ A cohort is the set of models that one batched job trains: `full` is the model t
 the models of subsets 0 to 31 in replicate 0 under common random numbers (crn), `own1_032_063` those of replicate 1 with
 a seed of their own each (the control). Numbers have three digits, more where needed. Cohorts are cut at multiples of
 design.cohort, so a larger design keeps the names of all full cohorts and with them their trained models.
+`without10_ekfac` are the models retrained without the top 10% of examples by a method's scores, query by query;
+`without0_random`, without anything removed, is what they are compared with.
 """
 
 import re
@@ -14,8 +16,11 @@ from attribution.errors import StudyError
 
 STUDY = r"[a-z][a-z0-9_]*"
 METHOD = r"[a-z][a-z0-9_]*"
+QUANTITY = r"[a-z][a-z0-9_]*"  # what gradients are taken of: loss, squared_norm, ...
 KIND = r"generated|heldout|training"
-COHORT = r"full|(?:crn|own)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
+DESIGNED = r"full|(?:crn|own)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
+REMOVED = r"without\d+_[a-z][a-z0-9_]*"
+COHORT = rf"{DESIGNED}|{REMOVED}"
 
 _PARTS = re.compile(r"(crn|own)(\d+)_(\d{3,})_(\d{3,})")
 
@@ -41,13 +46,28 @@ class Cohort:
         return range(self.first, self.last + 1)
 
 
+@dataclass(frozen=True)
+class Removal:
+    """Models retrained without the top `percent` of examples by `ranking`, one for each query and replicate."""
+
+    percent: int
+    ranking: str
+    stream: str = "without"
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}{self.percent}_{self.ranking}"
+
+
 FULL = Cohort("full", 0, 0, 0)
 
 
-def parse(name: str) -> Cohort:
+def parse(name: str) -> Cohort | Removal:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
     if name == "full":
         return FULL
+    if (match := re.fullmatch(r"without(\d+)_(\w+)", name)) and Removal(int(match[1]), match[2]).name == name:
+        return Removal(int(match[1]), match[2])
     if match := _PARTS.fullmatch(name):
         cohort = Cohort(match[1], int(match[2]), int(match[3]), int(match[4]))
         if cohort.name == name and cohort.first <= cohort.last:
@@ -67,3 +87,12 @@ def cohorts(config: dict[str, Any]) -> list[str]:
                 last = min(first + design["cohort"], subsets) - 1
                 names.append(Cohort(stream, replicate, first, last).name)
     return names
+
+
+def removals(config: dict[str, Any]) -> list[str]:
+    """The cohorts retrained without top influences, the one without any removal first; none where not asked for."""
+    removal = config.get("removal")
+    if removal is None:
+        return []
+    chosen = [Removal(percent, method) for method in removal["methods"] for percent in removal["percents"]]
+    return [Removal(0, "random").name, *(cohort.name for cohort in chosen)]

@@ -1,0 +1,67 @@
+# Judged by retraining without the top influences of a query (rules train and measure make and measure these models too).
+
+
+# For each query, the training set without its highest-scoring examples.
+rule remove:
+    input:
+        scores=of_ranking("results/{study}/scores/{method}/scores.safetensors"),
+        lds=of_ranking("results/{study}/lds/{method}/lds.json"),
+        queries="results/{study}/queries/all/queries.safetensors",
+    output:
+        subsets="results/{study}/design/{cohort}/subsets.safetensors",
+        receipt="results/{study}/design/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/remove/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/remove/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=paths.REMOVED,
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("removal.queries removal.replicates"),
+        code=identity.code("remove"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.remove"
+        " --out results/{wildcards.study}/design/{wildcards.cohort}"
+        " --scores {input.scores}"
+        " --lds {input.lds}"
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# How much a query's loss rises without its top influences, against a random removal of the same size.
+rule removal:
+    input:
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=removals("results/{study}/design/{cohort}/subsets.safetensors"),
+        losses=removals("results/{study}/losses/{cohort}/losses.safetensors"),
+    output:
+        record="results/{study}/removal/all/removal.json",
+        receipt="results/{study}/removal/all/receipt.json",
+    log:
+        "results/{study}/logs/removal.log",
+    benchmark:
+        "results/{study}/logs/removal.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed evaluation removal"),
+        code=identity.code("removal"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.removal"
+        " --out results/{wildcards.study}/removal/all"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
