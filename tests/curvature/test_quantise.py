@@ -51,12 +51,13 @@ def test_endpoints_and_constants_come_back(per):
         assert float(found["w"][1].min()) == -3
 
 
-def test_an_offset_far_above_the_range():
-    """In float32, 1e6 has steps of 0.06: the scale of a range of 1 would be a sixteenth of that."""
-    G = (1e6 + torch.rand(1, 8, 8)).float()
+def test_ties_of_single_precision_gradients():
+    """Every second number is half-way between codes: in float32 arithmetic, errors pass half a step by 1e-5 of it."""
+    G = torch.linspace(-1000, 1000, 511).float().view(1, 1, 511)
     held = quantise({"w": G}, "example")
-    error = (restore(held, torch.float64)["w"] - G.double()).abs().max()
-    assert error <= held.scale["w"].max() / 2 + 1e-9
+    error = (restore(held, torch.float64)["w"] - G.double()).abs().max() / held.scale["w"].max()
+    assert float(error) == pytest.approx(0.5, abs=1e-5)
+    assert error <= 0.5 + 1e-13
 
 
 def test_example_or_tensor():

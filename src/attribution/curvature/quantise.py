@@ -4,8 +4,8 @@ An affine map of a tensor's range to 0..255: scale = (max - min) / 255, code = r
 x^ = min + scale code, so that |x - x^| <= scale / 2. A tensor is one block of one example ("example"), which is how
 gradients are compressed one at a time and does not depend on which are stored together, or a whole block of all
 examples ("tensor"), whose scale is that of the largest example.
-A constant tensor has scale 0 and comes back as it was. The arithmetic is float64: in float32 a tensor with an offset
-far above its range would miss the bound.
+A constant tensor has scale 0 and comes back as it was. The arithmetic is float64, so that the bound holds to its
+rounding, 1e-16 of the tensor's largest number; `restore` to a smaller precision adds that precision's own rounding.
 Source: Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference" (affine maps); Mlodozeniec et al. 2025 (eight bits for the gradients of queries).
 

@@ -110,7 +110,6 @@ def spectrum(root: Root) -> Spectrum:
     values, vectors = torch.linalg.eigh(total.div_(root.rows))
     parameters = sum(part[0].numel() for part in root.U.values())
     kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1].clamp(min=0)
-    kept[: max(0, len(values) - parameters)] = False
     if not kept.any():
         raise StudyError("the gradients of all rows are zero: there is no curvature")
     return Spectrum(values[kept], vectors[:, kept], root.rows, parameters)
