@@ -52,7 +52,7 @@ CHANGES = {
 
 
 def read_rules():
-    """Rule name -> its spec's keys, its folder, and by flag its input: function, pattern and the word that follows."""
+    """Rule name -> its spec's keys, its folder, and by flag its input: function, pattern and word; its methods."""
     text = "".join(path.read_text() for path in sorted(ROOT.glob("workflow/rules/*.smk")))
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL):
@@ -64,6 +64,7 @@ def read_rules():
             keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
             out=re.search(r'" --out (\S+)"', body)[1].replace("wildcards.", ""),
             inputs={flag: by_name[file] for flag, file in flags},
+            methods=(re.search(r'method="([^"]+)"', body) or [None, ""])[1],
         )
         assert len(flags) == len(files), f"the inputs of rule {name} are not read in full"
     return found
@@ -91,6 +92,11 @@ class Study:
             tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": rows}
             save_tensors(self.root / f"results/tiny/data/images/{name}.safetensors", tensors)
         return self
+
+    def scorer(self, method):
+        """The one rule that scores by the method."""
+        (rule,) = (name for name, known in self.rules.items() if re.fullmatch(known.methods, method))
+        return rule
 
     def out(self, rule, **wildcards):
         return self.root / self.rules[rule].out.format(study="tiny", **wildcards)
@@ -149,13 +155,6 @@ class Study:
         return load_json(self.out(rule, **wildcards) / f"{file}.json")
 
 
-SCORED_BY = {
-    "score_similarity": ("random", "pixel_cosine", "pixel_l2"),
-    "score_gradients": ("gradient_dot", "gradient_cosine", "trak"),
-    "score_influence": ("kfac", "ekfac"),
-}
-
-
 @pytest.fixture(scope="session")
 def _one_thread():
     before = torch.get_num_threads()
@@ -189,16 +188,20 @@ def study(trained, tmp_path_factory):
         run("train", cohort=cohort)
         run("measure", cohort=cohort)
     run("curvature")
+    for quantity in ("loss", "squared_norm", "l1_norm"):
+        for images in ("train", "queries"):
+            run("gradients", set=images, quantity=quantity)
+        run("gram", quantity=quantity)
+    for quantity in ("simplified_elbo", "elbo"):
+        run("gradients", set="queries", quantity=quantity)
+        run("rotate", set="queries", quantity=quantity)
     for images in ("train", "queries"):
-        run("gradients", set=images, quantity="loss")
         run("rotate", set=images, quantity="loss")
-    run("gram", quantity="loss")
     for rule in ("sweep_draws", "lds_draws", "ceiling"):
         run(rule)
-    for rule, methods in SCORED_BY.items():
-        for method in methods:
-            run(rule, method=method)
-            run("lds", method=method)
+    for method in study.config["methods"]:
+        run(study.scorer(method), method=method)
+        run("lds", method=method)
     for cohort in paths.removals(study.config):
         run("remove", cohort=cohort)
         run("train", cohort=cohort)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +12,18 @@ from attribution.curvature.blocks import layers
 from attribution.design.subsets import subset
 from attribution.diffusion.denoisers import build
 from attribution.provenance import receipt
+from attribution.workflow import config as configs
 from attribution.workflow import paths
 
 N, Q = 40, 12
-GRID = ("trak", "kfac", "ekfac")
-METHODS = ("random", "pixel_cosine", "pixel_l2", "gradient_dot", "gradient_cosine", "trak", "kfac", "ekfac")
-SCORERS = dict.fromkeys(METHODS[:3], "score_similarity") | dict.fromkeys(METHODS[3:6], "score_gradients")
-SCORERS |= dict.fromkeys(METHODS[6:], "score_influence")
+ROOT = Path(__file__).parents[2]
+SETTINGS = configs.load(ROOT / "config/smoke.yaml", ROOT / "workflow/schemas/study.schema.yaml")["methods"]
+METHODS = tuple(SETTINGS)
+GRID = tuple(method for method in METHODS if "dampings" in SETTINGS[method])
 
 
 def scores(study, method):
-    return study.tensors(SCORERS[method], "scores", method=method)
+    return study.tensors(study.scorer(method), "scores", method=method)
 
 
 def of_loss(study, rule, images):
@@ -30,7 +32,6 @@ def of_loss(study, rule, images):
 
 def test_every_rule_but_the_download_is_run(study):
     assert {rule for rule, _ in study.jobs} == study.rules.keys() - {"dataset"}
-    assert set(study.config["methods"]) == set(METHODS)
 
 
 def test_receipts_link_the_chain(study):
@@ -183,7 +184,8 @@ def test_scores(study, method):
     assert np.isfinite(found["scores"]).all()
     if dampings:
         assert found["dampings"].tolist() == dampings
-        assert np.abs(found["scores"][0]).mean() > np.abs(found["scores"][-1]).mean()  # damping shrinks
+        if method != "relative_if":  # whose denominator shrinks too
+            assert np.abs(found["scores"][0]).mean() > np.abs(found["scores"][-1]).mean()  # damping shrinks
     else:
         assert found.keys() == {"scores"}
     assert len({layer.tobytes() for layer in found["scores"]}) == len(found["scores"])

@@ -19,7 +19,7 @@ rule gradients:
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion gradients curvature.bias"),
+        spec=spec("seed data.dataset denoiser diffusion gradients curvature.bias"),
         code=identity.code("gradients"),
         lock=LOCK,
     shell:

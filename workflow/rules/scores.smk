@@ -45,7 +45,7 @@ rule score_gradients:
     benchmark:
         "results/{study}/logs/score_gradients/{method}.tsv"
     wildcard_constraints:
-        method="gradient_dot|gradient_cosine|trak",
+        method="gradient_dot|gradient_cosine|d?trak(_[a-z0-9]+)*|relative_if|renormalised_if",
     threads: 1
     resources:
         mem_mb=2000,
@@ -78,7 +78,7 @@ rule score_influence:
     benchmark:
         "results/{study}/logs/score_influence/{method}.tsv"
     wildcard_constraints:
-        method="kfac|ekfac",
+        method="e?kfac(_[a-z0-9]+)*",
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -95,6 +95,42 @@ rule score_influence:
         " --train {input.train}"
         " --basis {input.basis}"
         " --eigenvalues {input.eigenvalues}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Methods whose curvature needs no eigenbasis: its diagonal, or the GGN of sampled rows.
+rule score_curvature:
+    input:
+        model="results/{study}/models/full/models.safetensors",
+        data="results/{study}/data/images/train.safetensors",
+        queries=of_choice("results/{study}/gradients/queries_{quantity}/gradients.safetensors", "measurement"),
+        train="results/{study}/gradients/train_loss/gradients.safetensors",
+    output:
+        scores="results/{study}/scores/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_curvature/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_curvature/{method}.tsv"
+    wildcard_constraints:
+        method="diagonal|exact_ggn",
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion curvature methods.{method}"),
+        code=identity.code("score_curvature"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_curvature"
+        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --model {input.model}"
+        " --data {input.data}"
+        " --queries {input.queries}"
+        " --train {input.train}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 

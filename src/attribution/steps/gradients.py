@@ -10,10 +10,11 @@ from attribution.core import device as devices
 from attribution.core.store import save_tensors
 from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.noised import by_examples
-from attribution.curvature.rows import loss_gradient
-from attribution.diffusion.noise import alphas_cumprod
+from attribution.diffusion.elbo import schedule
+from attribution.diffusion.quantities import output_gradient
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
+from attribution.steps.levels import LEVELS
 
 OUTPUTS = {"gradients.safetensors": "tolerance"}
 
@@ -24,15 +25,15 @@ def run(job: Job) -> None:
     job.record |= devices.describe(device)
     data = inputs.examples(job.input("data"), device)
     model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
+    chain = schedule(spec["diffusion"], LEVELS[spec["data"]["dataset"]])
+    of_output = output_gradient(spec["job"]["quantity"], chain)
+    bias = spec["curvature"]["bias"]
     parts = [
-        {
-            block: gradient.cpu()
-            for block, gradient in mean_gradients(model, draws, spec["curvature"]["bias"], loss_gradient).items()
-        }
+        {block: gradient.cpu() for block, gradient in mean_gradients(model, draws, bias, of_output).items()}
         for _, draws in by_examples(
             data.images,
             data.names,
-            alphas_cumprod(spec["diffusion"]),
+            chain.abar.float(),
             seed=spec["seed"],
             stream=f"gradients/{spec['job']['set']}",
             count=spec["gradients"]["draws"],
