@@ -65,7 +65,7 @@ def test_other_measurements(mlp):
     model, make = mlp
     batch = make(3, 2, 0)
     zero = Batch(batch.inputs, torch.zeros_like(batch.target), 3, 2)
-    found = example_gradients(model, batch, "joint", lambda f, target: 2 / f[0].numel() * f)
+    found = example_gradients(model, batch, "joint", lambda f, _: 2 / f[0].numel() * f)
     torch.testing.assert_close(flatten(found), flatten(example_gradients(model, zero, "joint", loss_gradient)), **CLOSE)
 
 

@@ -41,7 +41,7 @@ def predicted(model, x, y, xq, yq, damping, curvature, sign=1.0):
     """[Q, N] scores with K-FAC, EK-FAC or the exact GGN; the measurement is sign x the loss of a query."""
     train = Batch((x,), y, len(x), 1)
     g = example_gradients(model, train, "joint", loss_gradient)
-    q = example_gradients(model, Batch((xq,), yq, len(xq), 1), "joint", lambda f, t: sign * loss_gradient(f, t))
+    q = example_gradients(model, Batch((xq,), yq, len(xq), 1), "joint", lambda f, b: sign * loss_gradient(f, b))
     if curvature == "exact":
         factors = ggn.accumulate(model, [train], fisher="type2", bias="joint", generator=None)
         return ggn.dense_scores(q, g, factors, damping)

@@ -17,16 +17,16 @@ from attribution.curvature.capture import Site, backward, forward
 from attribution.curvature.rows import Batch
 from attribution.errors import StudyError
 
-OutputGradient = Callable[[Tensor, Tensor], Tensor]  # (output, target), both [R, ...] -> d(loss of a row)/d(output)
+OutputGradient = Callable[[Tensor, Batch], Tensor]  # (output [R, ...], its batch) -> d(quantity of a row)/d(output)
 
 
 def example_gradients(model: nn.Module, batch: Batch, bias: Bias, output_gradient: OutputGradient) -> dict[str, Tensor]:
     """Gradient of each example's loss (mean over its E draws): a [N, O, J] tensor for every block.
 
-    `output_gradient` is rows.loss_gradient for the training loss, or that of another measurement of a row.
+    `output_gradient` is rows.loss_gradient for the training loss, or diffusion.quantities.output_gradient.
     """
     output, sites = forward(model, batch)
-    u = output_gradient(output.detach(), batch.target) / batch.draws
+    u = output_gradient(output.detach(), batch) / batch.draws
     return group_gradients(model, sites, backward(output, sites, u, retain=False), bias, batch.examples)
 
 

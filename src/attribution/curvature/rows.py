@@ -52,9 +52,9 @@ class Batch:
         return self.examples * self.draws
 
 
-def loss_gradient(output: Tensor, target: Tensor) -> Tensor:
-    """d(loss of a row)/d(its output) = (2/D) (f - target); output, target: [R, ...] -> [R, ...]."""
-    return (output - target) * (2.0 / output[0].numel())
+def loss_gradient(output: Tensor, batch: Batch) -> Tensor:
+    """d(loss of a row)/d(its output) = (2/D) (f - target); output [R, ...] -> [R, ...]."""
+    return (output - batch.target) * (2.0 / output[0].numel())
 
 
 def fisher_vectors(fisher: Fisher, output: Tensor, batch: Batch, generator: torch.Generator | None) -> Iterator[Tensor]:
@@ -73,7 +73,7 @@ def fisher_vectors(fisher: Fisher, output: Tensor, batch: Batch, generator: torc
             u[:, d] = scale
             yield u.view(output.shape)
     elif fisher == "empirical":
-        yield loss_gradient(output, batch.target)
+        yield loss_gradient(output, batch)
     else:
         raise StudyError(f"fisher is {fisher!r}: choose mc, type2 or empirical")
 
