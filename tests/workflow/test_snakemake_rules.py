@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from attribution.workflow import paths
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "src/attribution/steps"
@@ -104,17 +107,68 @@ def test_logs_and_benchmarks_are_one_a_job(name: str) -> None:
         assert path.endswith(f".{ending}")
 
 
-def test_no_two_rules_write_to_one_folder() -> None:
+def constraint(name: str, wildcard: str) -> str:
+    """The pattern of a rule's wildcard_constraints, or nothing."""
+    block = RULES[name].get("wildcard_constraints", "")
+    if found := re.search(rf'{wildcard}="([^"]*)"', block):
+        return found[1]
+    found = re.search(rf"{wildcard}=paths\.(\w+)", block)
+    return getattr(paths, found[1]) if found else ""
+
+
+def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     folders = [str(Path(named(rule["output"])["receipt"]).parent) for rule in RULES.values()]
     shared = {folder for folder in folders if folders.count(folder) > 1}
-    assert shared == {"results/{study}/scores/{method}"}  # told apart by the methods they are constrained to
-    methods = [
-        re.search(r'method="([^"]*)"', rule["wildcard_constraints"])[1].split("|")
-        for rule in RULES.values()
-        if "wildcard_constraints" in rule
-    ]
-    files = {path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")}
-    assert sorted(method for group in methods for method in group) == sorted(files)
+    assert shared == {"results/{study}/scores/{method}", "results/{study}/design/{cohort}"}
+    methods = [path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")]
+    for wildcard, values in (
+        ("method", methods),
+        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak"]),
+    ):
+        patterns = [pattern for name in RULES if (pattern := constraint(name, wildcard))]
+        for value in values:
+            assert sum(bool(re.fullmatch(pattern, value)) for pattern in patterns) == 1, value
+
+
+def read_keys(step: str) -> set[str]:
+    """The dotted config keys that a step takes from its spec, or from names given to parts of it."""
+    tree = ast.parse((STEPS / f"{step}.py").read_text(encoding="utf-8"))
+    parts: dict[str, list[str]] = {"spec": []}
+
+    def path(node: ast.expr) -> list[str] | None:
+        if isinstance(node, ast.Attribute) and node.attr == "spec":
+            return []
+        if isinstance(node, ast.Name):
+            return parts.get(node.id)
+        if isinstance(node, ast.Subscript) and (before := path(node.value)) is not None:
+            return [*before, node.slice.value if isinstance(node.slice, ast.Constant) else "*"]
+        return None
+
+    within = set()  # expressions that are no reading by themselves: they are given a name, or only a part is taken
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            within.add(id(node.value))
+        if isinstance(node, ast.Assign):
+            pair = isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
+            names, values = (node.targets[0].elts, node.value.elts) if pair else (node.targets[:1], [node.value])
+            for name, value in zip(names, values, strict=True):
+                if isinstance(name, ast.Name) and (keys := path(value)) is not None:
+                    parts[name.id] = keys
+                    within |= {id(name), id(value)}
+    found = {".".join(keys) for node in ast.walk(tree) if id(node) not in within and (keys := path(node))}
+    return {key.partition(".*")[0] for key in found if key.partition(".")[0] not in ("job", "dvc_md5")}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_spec_holds_the_keys_that_the_step_reads(name: str) -> None:
+    """One key more reruns what did not change; one less is not there when the step runs."""
+    sections = yaml.safe_load((ROOT / "workflow/schemas/study.schema.yaml").read_text(encoding="utf-8"))["properties"]
+    declared = set(re.search(r'spec=spec\(\s*"([^"]*)"', RULES[name]["params"])[1].replace(".{method}", "").split())
+    read = read_keys(name)
+    assert {key for key in read if not any(f"{key}.".startswith(f"{known}.") for known in declared)} == set()
+    for key in declared - read:
+        within = {part for part in read if part.startswith(f"{key}.")}
+        assert within == {f"{key}.{part}" for part in sections[key]["properties"]}, f"{key}: not all of it is read"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

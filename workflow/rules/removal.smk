@@ -54,7 +54,7 @@ rule removal:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed evaluation removal"),
+        spec=spec("seed evaluation removal.methods removal.percents removal.replicates"),
         code=identity.code("removal"),
         lock=LOCK,
     shell:

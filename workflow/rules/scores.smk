@@ -121,7 +121,7 @@ rule score_curvature:
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion curvature methods.{method}"),
+        spec=spec("seed denoiser diffusion curvature.fisher curvature.batch curvature.bias methods.{method}"),
         code=identity.code("score_curvature"),
         lock=LOCK,
     shell:

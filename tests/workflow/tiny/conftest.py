@@ -1,47 +1,56 @@
 """A tiny study, really run once in a copy of the working tree, and copies of that to edit and plan again.
 
-Nothing here touches the working tree. A dry run is Snakemake itself, forked from a process that has it imported, as
-its import is most of the 2 s that a dry run takes.
+Nothing here touches the working tree. Snakemake and the steps are run by their commands, through warm.py: the import of
+their libraries is most of what a tiny study costs.
 """
 
-import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
-STUDY = Path(__file__).with_name("tiny.yaml")
-
-# Reads [folder, file for the output, arguments] from a line of stdin, answers with the exit status.
-FORKING = """
-import json, os, sys
-import jsonschema, yaml
-from snakemake import cli
-cli.get_argument_parser()
-for line in sys.stdin:
-    folder, output, arguments = json.loads(line)
-    if not (child := os.fork()):
-        os.chdir(folder)
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        cli.main(arguments)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+CONFIG = "config/tiny.yaml"
+OTHER = Path(__file__).with_name("tiny.yaml")
+WARM = Path(__file__).with_name("warm.py")
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """Of Snakemake's processes: no run around them, one thread, no mirror."""
     kept = {name: value for name, value in os.environ.items() if name not in ("ATTRIBUTION_GUARD", "PYTHONPATH")}
     return kept | {"OMP_NUM_THREADS": "1", "ATTRIBUTION_TRACKING": "off"}
+
+
+@pytest.fixture(scope="session")
+def warm(plain_environment: dict[str, str]) -> Iterator[list[str]]:
+    """A command that stands for `python`."""
+    with tempfile.TemporaryDirectory() as folder:  # a short path, as a socket needs one
+        address = f"{folder}/socket"
+        command = [sys.executable, WARM, "serve", address]
+        with subprocess.Popen(command, env=plain_environment, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout.readline() == "ready\n"
+            yield [sys.executable, "-IS", str(WARM), address]
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def environment(
+    warm: list[str], plain_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Of Snakemake's processes; in the shell of a job `python` is the warm one."""
+    function = tmp_path_factory.mktemp("shell") / "python.sh"
+    function.write_text(f'python() {{ {shlex.join(warm)} "$@"; }}\n')
+    return plain_environment | {"BASH_ENV": str(function)}
 
 
 @pytest.fixture(scope="session")
@@ -61,49 +70,32 @@ def working_tree() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def snakemake(environment: dict[str, str]) -> Callable[..., SimpleNamespace]:
-    """Runs the installed Snakemake in a folder as a user does; status and text, stdout and stderr together."""
+def snakemake(warm: list[str], environment: dict[str, str]) -> Callable[..., SimpleNamespace]:
+    """Runs `snakemake` with arguments in a folder; status and text, stdout and stderr together."""
 
     def run(folder: Path, *arguments: str) -> SimpleNamespace:
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, cwd=folder, env=environment, text=True, **pipes)
+        command = [*warm, "-m", "snakemake", *arguments]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         return SimpleNamespace(status=done.returncode, text=done.stdout)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def dry_run(environment: dict[str, str]) -> Iterator[Callable[..., SimpleNamespace]]:
-    """Runs `snakemake -n` with more arguments in a folder; status and text."""
-    command = [sys.executable, "-c", FORKING]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as server:
-
-        def run(folder: Path, *arguments: str) -> SimpleNamespace:
-            output = folder / ".dry_run.log"
-            server.stdin.write(json.dumps([str(folder), str(output), ["-n", *arguments]]) + "\n")
-            server.stdin.flush()
-            status = int(server.stdout.readline())
-            return SimpleNamespace(status=status, text=output.read_text())
-
-        yield run
-        server.stdin.close()
-
-
-@pytest.fixture(scope="session")
-def planned(dry_run: Callable[..., SimpleNamespace]) -> Callable[..., set[str]]:
-    """The jobs that a dry run would run, as `rule` or `rule/cohort` or `rule/method`, without the target itself."""
+def planned(snakemake: Callable[..., SimpleNamespace]) -> Callable[..., set[str]]:
+    """The jobs that a dry run would run, as `rule` or `rule/<wildcards but the study>`, without the target itself."""
 
     def plan(folder: Path, *arguments: str) -> set[str]:
-        done = dry_run(folder, *arguments)
+        done = snakemake(folder, "-n", *arguments)
         assert done.status == 0, done.text
         found = {}
         for rule, block in re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", done.text, re.MULTILINE):
-            who = re.search(r"^    wildcards: .*?(?:cohort|method)=(\w+)", block, re.MULTILINE)
-            study = re.search(r"^    wildcards: study=", block, re.MULTILINE)
-            if study:
-                found.setdefault(rule, []).append(f"{rule}/{who[1]}" if who else rule)
+            wildcards = re.search(r"^    wildcards: study=tiny(.*)$", block, re.MULTILINE)
+            if wildcards:
+                values = re.findall(r", \w+=(\w+)", wildcards[1])
+                found.setdefault(rule, []).append("/".join([rule, *filter(None, ["_".join(values)])]))
         table = done.text.partition("Job stats:\n")[2].partition("\n\n")[0]
         counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
         assert {rule: len(jobs) for rule, jobs in found.items()} == {
@@ -120,14 +112,18 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory,
     working_tree: Callable[[Path], Path],
     snakemake: Callable[..., SimpleNamespace],
+    warm: list[str],
 ) -> Path:
     """A copy of the tree in which the tiny study, its only one, has been run from nothing to its figures."""
     tree = working_tree(tmp_path_factory.mktemp("tree"))
+    smoke, other = (yaml.safe_load(path.read_text()) for path in (tree / "config/smoke.yaml", OTHER))
+    methods = {"methods": {name: smoke["methods"][name] for name in other.pop("methods")}}
+    merged = {key: value | other.get(key, {}) if isinstance(value, dict) else value for key, value in smoke.items()}
     for config in (tree / "config").glob("*.yaml"):
         config.unlink()
-    shutil.copy(STUDY, tree / "config")
+    (tree / CONFIG).write_text(yaml.safe_dump(merged | methods | {"title": other["title"]}))
     (tree / "config/config.yaml").write_text("published: [tiny]\ngroups: {}\n")
-    command = [sys.executable, "-m", "attribution.steps.build_dataset", "digits", "--out", "data/digits.safetensors"]
+    command = [*warm, "-m", "attribution.steps.build_dataset", "digits", "--out", "data/digits.safetensors"]
     subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree / "src")}, check=True)
     done = snakemake(tree, "--cores", "2", "tiny")
     assert done.status == 0, done.text
@@ -142,12 +138,27 @@ def tree(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit(tree: Path) -> Callable[[str, str, str], None]:
-    """Replaces the one place of a text in a file of the tree; the file's time moves on, as an editor's save does."""
+    """Replaces the one place of a text in a file of the tree, or, where it is empty, adds to the file's end."""
 
     def replace(name: str, old: str, new: str) -> None:
         path = tree / name
         text = path.read_text()
-        assert text.count(old) == 1, f"{name}: {text.count(old)} times {old!r}"
-        path.write_text(text.replace(old, new))
+        if old:
+            assert text.count(old) == 1, f"{name}: {text.count(old)} times {old!r}"
+        path.write_text(text.replace(old, new) if old else text + new)
 
     return replace
+
+
+@pytest.fixture
+def configure(tree: Path) -> Callable[[Callable[[dict], object]], None]:
+    """Changes the study's config by a function of it."""
+
+    def write(change: Callable[[dict], object]) -> None:
+        config = yaml.safe_load((tree / CONFIG).read_text())
+        before = yaml.safe_dump(config)
+        change(config)
+        assert yaml.safe_dump(config) != before
+        (tree / CONFIG).write_text(yaml.safe_dump(config))
+
+    return write

@@ -1,7 +1,9 @@
 """Every study of the tree resolves, quickly, with and without Slurm, from a fresh checkout."""
 
+import os
 import re
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,24 +28,27 @@ def jobs(done: SimpleNamespace) -> int:
 
 
 @pytest.mark.parametrize("target", [None, *STUDIES])
-def test_a_dry_run_takes_seconds(target, checkout, snakemake) -> None:
-    begun = time.monotonic()
-    done = snakemake(checkout, "-n", *filter(None, [target]))
-    assert time.monotonic() - begun < 10  # 2 s on an idle core, 5 s on a busy one
-    made = outputs(done)
+def test_a_dry_run_takes_seconds(target, checkout, plain_environment) -> None:
+    """Processor time, as others may be at work on the machine."""
+    command = [sys.executable, "-m", "snakemake", "-n", *filter(None, [target])]
+    before = os.times()
+    done = subprocess.run(command, cwd=checkout, env=plain_environment, capture_output=True, text=True)
+    after = os.times()
+    made = outputs(SimpleNamespace(status=done.returncode, text=done.stdout + done.stderr))
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 10  # 2 s; with the 1,833 jobs of a study of single models 4 s
     assert {f"{Path(name).parent}/receipt.json" for name in made} <= made
-    studies = {name.split("/")[1] for name in made}
-    assert studies >= {target or "digits"}
+    assert {name.split("/")[1] for name in made} >= {target or "digits"}
 
 
-def test_slurm_plans_the_same_jobs(checkout, dry_run) -> None:
-    local, slurm = dry_run(checkout), dry_run(checkout, "--profile", "slurm")
+def test_slurm_plans_the_same_jobs(checkout, snakemake) -> None:
+    local, slurm = snakemake(checkout, "-n"), snakemake(checkout, "-n", "--profile", "slurm")
     assert outputs(local) == outputs(slurm)
     assert jobs(local) == jobs(slurm) > 40
     assert not re.search(r"^localrule (?!all:)", slurm.text, re.MULTILINE)  # every job goes to a node
 
 
-def test_slurm_asks_for_what_the_config_says(checkout, dry_run) -> None:
+def test_slurm_asks_for_what_the_config_says(checkout, snakemake) -> None:
     config = checkout / "config/smoke.yaml"
     before = config.read_text()
     after, found = re.subn(
@@ -51,7 +56,7 @@ def test_slurm_asks_for_what_the_config_says(checkout, dry_run) -> None:
     )
     assert found == 1
     config.write_text(after)
-    done = dry_run(checkout, "--profile", "slurm", "results/smoke/models/full/models.safetensors")
+    done = snakemake(checkout, "-n", "--profile", "slurm", "results/smoke/models/full/models.safetensors")
     config.write_text(before)
     asked = re.search(r"^rule train:\n(?: .*\n)*?    resources: (.*)$", done.text, re.MULTILINE)[1]
     assert {"mem_mb=4321", "runtime=17", "gpu=1", "slurm_partition=gpu"} <= set(asked.split(", "))

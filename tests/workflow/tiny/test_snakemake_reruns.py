@@ -1,6 +1,7 @@
 """What an edit reruns: exactly the jobs whose result it may change, planned by Snakemake for a finished study."""
 
 import os
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,95 +13,105 @@ from attribution.workflow.spec import lock_name
 
 pytestmark = pytest.mark.slow  # the study they start from takes most of a minute
 
-COHORTS = ["full", "crn0_000_007", "crn1_000_007", "own0_000_002", "own1_000_002"]
+DESIGNED = ["full", "crn0_000_007", "crn1_000_007", "own0_000_003", "own1_000_003"]
+REMOVED = ["without0_random", "without25_random", "without25_ekfac"]
 METHODS = {
     "score_similarity": ["random", "pixel_cosine", "pixel_l2"],
-    "score_gradients": ["gradient_dot", "gradient_cosine", "trak"],
+    "score_gradients": ["gradient_dot", "gradient_cosine", "trak", "dtrak"],
+    "score_curvature": ["diagonal"],
     "score_influence": ["ekfac"],
 }
 JOBS = {
-    *("dataset", "queries", "gradients", "gram", "curvature", "rotate", "sweep_draws", "lds_draws", "ceiling"),
+    *("dataset", "queries", "curvature", "sweep_draws", "lds_draws", "ceiling", "removal"),
     *("numbers", "tables", "figures"),
-    *(f"{rule}/{cohort}" for rule in ("design", "train") for cohort in COHORTS),
-    *(f"measure/{cohort}" for cohort in COHORTS if cohort != "full"),
+    *(f"gradients/{images}_{of}" for images in ("train", "queries") for of in ("loss", "squared_norm")),
+    *("gram/loss", "gram/squared_norm", "rotate/train_loss", "rotate/queries_loss"),
+    *(f"design/{cohort}" for cohort in DESIGNED),
+    *(f"remove/{cohort}" for cohort in REMOVED),
+    *(f"train/{cohort}" for cohort in DESIGNED + REMOVED),
+    *(f"measure/{cohort}" for cohort in DESIGNED + REMOVED if cohort != "full"),
     *(f"{rule}/{method}" for rule, methods in METHODS.items() for method in methods),
     *(f"lds/{method}" for methods in METHODS.values() for method in methods),
 }
 
 SUMMARY = "numbers tables figures"
-JUDGED = f"lds/* lds_draws ceiling {SUMMARY}"
-GRADIENTS = "gradients gram rotate score_gradients/* score_influence/* sweep_draws"
-QUERIED = f"queries score_similarity/* {GRADIENTS} measure/* {JUDGED}"
-TRAINED = f"train/* curvature {QUERIED}"
+WITHOUT = "remove/* train/without* measure/without* removal"  # rankings of examples are made of scores and their LDS
+WITHOUT_EKFAC = "remove/without25_ekfac train/without25_ekfac measure/without25_ekfac removal"
+JUDGED = f"lds/* lds_draws ceiling {WITHOUT} {SUMMARY}"
+QUERIED = f"queries gradients/queries_* gram/* rotate/queries_* score_*/* sweep_draws measure/* {JUDGED}"
+TRAINED = f"train/* curvature gradients/* rotate/* {QUERIED}"
 CONFIG = "config/tiny.yaml"
 TRAK = "src/attribution/methods/trak.py"
-LOOP = "src/attribution/training/loop.py"
+CODE = "\nSPARE = 1\n"
 DIGITS = locked_md5(Path(__file__).parents[3], "digits")
 PINS = f"envs/{lock_name()}.lock.txt"
 
 NOTHING = {
-    "a comment, a docstring, the layout": [
-        (LOOP, "    model.train()\n", "    # dropout is on while we train\n\n    model.train()\n"),
-        (TRAK, "one eigendecomposition in all", "a single eigendecomposition"),
-        (TRAK, "    kernel = gram[", "    kernel = (gram)["),
-    ],
     "code that plans, records and mirrors": [
-        ("src/attribution/provenance/receipt.py", "indent=2", "indent=1"),
-        ("src/attribution/tracking/records.py", "import json\n", "import json\n\nSPARE = 1\n"),
-        ("src/attribution/workflow/config_rules.py", '"digits": 1797', '"digits": 1796'),
+        (f"src/attribution/{name}.py", "", CODE)
+        for name in ("errors", "workflow/config_rules", "provenance/receipt", "tracking/records")
     ],
-    "title": [(CONFIG, "title: Tiny", "title: Small")],
-    "resources": [(CONFIG, "mem_mb: 500, runtime: 5, gpu: 0", "mem_mb: 900, runtime: 7, gpu: 1")],
+    "threads, resources and comments of a rule": [
+        ("workflow/rules/summary.smk", "rule tables:", "# Again.\nrule tables:"),
+        ("workflow/rules/summary.smk", "mem_mb=2000", "mem_mb=2500"),
+    ],
     "how a number is written": [
         (CONFIG, "learning_rate: 0.003\n", "learning_rate: 3.0e-3\n"),
         (CONFIG, "clip_norm: 1.0", "clip_norm: 1"),
     ],
-    "threads, resources and comments of a rule": [
-        ("workflow/rules/summary.smk", "rule tables:", "# Again.\nrule tables:"),
-        ("workflow/rules/curvature.smk", "# Their inner products.\n", ""),
-        ("workflow/rules/summary.smk", "mem_mb=2000", "mem_mb=2500"),
-        ("workflow/rules/scores.smk", "mem_mb=2000,\n        runtime=10", "mem_mb=2000,\n        runtime=20"),
-    ],
+    "title": lambda study: study.update(title="Small"),
+    "resources": lambda study: study["resources"].update(mem_mb=900, runtime=7, gpu=1),
 }
 
 SOME = {
-    "code of one method": (
-        [(TRAK, "values.clip(min=0)", "values.clip(min=1e-9)")],
-        f"score_gradients/trak sweep_draws lds/trak lds_draws {SUMMARY}",
-    ),
-    "code of training": ([(LOOP, "(1 + step) / (10 + step)", "(2 + step) / (10 + step)")], TRAINED),
-    "code of one step": ([("src/attribution/steps/tables.py", '+ "\\n"', '+ "\\n\\n"')], "tables"),
+    "code of one method": ([(TRAK, "", CODE)], f"score_gradients/trak sweep_draws lds/trak lds_draws {SUMMARY}"),
+    "code of training": ([("src/attribution/training/loop.py", "", CODE)], TRAINED),
+    "code of one step": ([("src/attribution/steps/tables.py", "", CODE)], "tables"),
     "command of a rule": (
         [("workflow/rules/summary.smk", '" --numbers {input.numbers}"\n', '"  --numbers {input.numbers}"\n')],
         "tables",
     ),
+    "seed": (lambda study: study.update(seed=1), "*"),
+    "training.steps": (lambda study: study["training"].update(steps=21), TRAINED),
     "curvature.draws": (
-        [(CONFIG, "fisher: mc, draws: 2", "fisher: mc, draws: 3")],
-        f"curvature rotate score_influence/* sweep_draws lds/ekfac lds_draws {SUMMARY}",
+        lambda study: study["curvature"].update(draws=3),
+        f"curvature rotate/* score_influence/* sweep_draws lds/ekfac lds_draws {WITHOUT_EKFAC} {SUMMARY}",
     ),
-    "training.steps": ([(CONFIG, "steps: 20", "steps: 21")], TRAINED),
-    "measurement.draws": ([(CONFIG, "{draws: 5, batch", "{draws: 6, batch")], f"measure/* {JUDGED}"),
     "gradients.draws": (
-        [(CONFIG, "gradients: {draws: 4", "gradients: {draws: 5")],
-        "gradients gram rotate score_gradients/* score_influence/* "
-        f"lds/gradient_dot lds/gradient_cosine lds/trak lds/ekfac {SUMMARY}",
+        lambda study: study["gradients"].update(draws=5),
+        "gradients/* gram/* rotate/* score_gradients/* score_curvature/* score_influence/* lds/gradient_* lds/*trak "
+        f"lds/diagonal lds/ekfac {WITHOUT_EKFAC} {SUMMARY}",
     ),
-    "draws_sweep.draws": ([(CONFIG, "draws: [2, 4]", "draws: [3, 4]")], "sweep_draws lds_draws figures"),
-    "evaluation.bootstrap": ([(CONFIG, "bootstrap: 20", "bootstrap: 30")], JUDGED),
+    "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* {JUDGED}"),
+    "evaluation.bootstrap": (lambda study: study["evaluation"].update(bootstrap=30), JUDGED),
+    "draws_sweep.draws": (
+        lambda study: study["draws_sweep"].update(draws=[3, 4]),
+        "sweep_draws lds_draws figures",
+    ),
+    "removal.replicates": (lambda study: study["removal"].update(replicates=2), f"{WITHOUT} {SUMMARY}"),
     "a method's dampings": (
-        [(CONFIG, "trak: {damping: 0.1, dampings: [0.1, 1.0]}", "trak: {damping: 0.1, dampings: [0.1, 2.0]}")],
-        f"score_gradients/trak lds/trak {SUMMARY}",
+        lambda study: study["methods"]["dtrak"]["dampings"].append(20.0),
+        f"score_gradients/dtrak lds/dtrak {SUMMARY}",
     ),
-    "queries.generated": ([(CONFIG, "generated: 3", "generated: 2")], QUERIED),
-    "two values swapped": (
-        [(CONFIG, "{generated: 3, heldout: 4, training: 5}", "{generated: 5, heldout: 4, training: 3}")],
-        QUERIED,
-    ),
-    "queries.heldout": ([(CONFIG, "heldout: 4", "heldout: 3")], f"dataset {TRAINED}"),
-    "seed": ([(CONFIG, "seed: 0", "seed: 1")], "*"),
+    "queries.generated": (lambda study: study["queries"].update(generated=2), QUERIED),
+    "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
+    "queries.heldout": (lambda study: study["queries"].update(heldout=3), f"dataset {TRAINED}"),
     "a pinned package": ([(PINS, "\nnumpy==", "\nnumpy==0")], "*"),
     "the bytes of the dataset": ([("dvc.lock", DIGITS, DIGITS[::-1])], f"dataset {TRAINED}"),
 }
+
+
+@pytest.fixture
+def change(edit, configure) -> Callable:
+    """Makes the changes of a case: edits of texts, or a function of the config."""
+
+    def make(changes) -> None:
+        if callable(changes):
+            return configure(changes)
+        for one in changes:
+            edit(*one)
+
+    return make
 
 
 def of(patterns: str) -> set[str]:
@@ -121,18 +132,26 @@ def test_the_study_ran_every_job_and_has_nothing_to_do(finished: Path, planned: 
 
 
 @pytest.mark.parametrize("case", NOTHING)
-def test_what_changes_no_result_reruns_nothing(case, tree, edit, planned) -> None:
-    for change in NOTHING[case]:
-        edit(*change)
+def test_what_changes_no_result_reruns_nothing(case, tree, change, planned) -> None:
+    change(NOTHING[case])
     assert planned(tree) == set()
 
 
 @pytest.mark.parametrize("case", SOME)
-def test_what_changes_results_reruns_just_those(case, tree, edit, planned) -> None:
+def test_what_changes_results_reruns_just_those(case, tree, change, planned) -> None:
     changes, jobs = SOME[case]
-    for change in changes:
-        edit(*change)
+    change(changes)
     assert planned(tree) == of(jobs)
+
+
+def test_comments_docstrings_and_layout_rerun_nothing(tree, planned) -> None:
+    """In every module at once."""
+    modules = [path for path in (tree / "src/attribution").rglob("*.py") if path.read_text()]
+    for path in modules:
+        text, found = re.subn(r'\A"""', '"""Once more: ', path.read_text())
+        assert found == 1, path
+        path.write_text(f"# A comment.\n{text}\n\n\n\n# Another one.\n")
+    assert planned(tree) == set()
 
 
 def test_touching_every_file_reruns_nothing(tree: Path, planned: Callable[..., set[str]]) -> None:
@@ -144,26 +163,47 @@ def test_touching_every_file_reruns_nothing(tree: Path, planned: Callable[..., s
     assert planned(tree) == set()
 
 
-def test_more_subsets_train_just_the_new_ones(tree, edit, planned) -> None:
-    """Full cohorts keep their names and models; the incomplete one is trained again, as its name says."""
-    edit(CONFIG, "subsets: 8, ", "subsets: 9, ")
-    new = {f"{rule}/crn{replicate}_008_008" for rule in ("design", "train", "measure") for replicate in (0, 1)}
-    assert planned(tree) == new | of(JUDGED)
+def retrained(*cohorts: str) -> set[str]:
+    """The jobs of a cohort's own."""
+    return {f"{rule}/{cohort}" for rule in ("design", "train", "measure") for cohort in cohorts}
 
 
-def test_an_incomplete_cohort_is_trained_again_when_it_grows(tree, edit, planned) -> None:
-    edit(CONFIG, "control_subsets: 3", "control_subsets: 4")
-    new = {f"{rule}/own{replicate}_000_003" for rule in ("design", "train", "measure") for replicate in (0, 1)}
-    assert planned(tree) == new | of(f"ceiling {SUMMARY}")
+def test_more_subsets_train_just_the_new_ones(tree, configure, planned) -> None:
+    """A complete cohort keeps its name and its models."""
+    configure(lambda study: study["design"].update(subsets=9))
+    assert planned(tree) == retrained("crn0_008_008", "crn1_008_008") | of(JUDGED)
 
 
-def test_a_new_method_makes_its_scores_and_what_collects_them(tree, edit, planned) -> None:
-    edit(CONFIG, "  ekfac:", "  kfac: {damping: 0.1, dampings: [0.1]}\n  ekfac:")
+def test_another_replicate_trains_just_itself(tree, configure, planned) -> None:
+    configure(lambda study: study["design"].update(replicates=3))
+    assert planned(tree) == retrained("crn2_000_007", "own2_000_003") | of(JUDGED)
+
+
+def test_an_incomplete_cohort_is_trained_again_when_it_grows(tree, configure, planned) -> None:
+    """Its name says what it holds."""
+    configure(lambda study: study["design"].update(control_subsets=5))
+    assert planned(tree) == retrained("own0_000_004", "own1_000_004") | of(f"ceiling {SUMMARY}")
+
+
+def test_a_larger_removal_trains_just_that(tree, configure, planned) -> None:
+    configure(lambda study: study["removal"].update(percents=[25, 50]))
+    new = {f"{rule}/without50_{by}" for rule in ("remove", "train", "measure") for by in ("random", "ekfac")}
+    assert planned(tree) == new | of(f"removal {SUMMARY}")
+
+
+def test_a_new_method_makes_its_scores_and_what_collects_them(tree, configure, planned) -> None:
+    configure(lambda study: study["methods"].update(kfac=study["methods"]["ekfac"]))
     assert planned(tree) == {"score_influence/kfac", "lds/kfac"} | of(SUMMARY)
 
 
-def test_a_method_less_makes_what_collected_it(tree, edit, planned) -> None:
-    edit(CONFIG, "  gradient_cosine: {}\n", "")
+def test_a_new_method_makes_the_gradients_that_it_needs(tree, configure, planned) -> None:
+    configure(lambda study: study["methods"].update(dtrak_l1=study["methods"]["dtrak"] | {"feature": "l1_norm"}))
+    new = {"gradients/train_l1_norm", "gradients/queries_l1_norm", "gram/l1_norm", "score_gradients/dtrak_l1"}
+    assert planned(tree) == new | {"lds/dtrak_l1"} | of(SUMMARY)
+
+
+def test_a_method_less_makes_what_collected_it(tree, configure, planned) -> None:
+    configure(lambda study: study["methods"].pop("gradient_cosine"))
     assert planned(tree) == of(SUMMARY)
 
 
@@ -184,5 +224,5 @@ def test_a_deleted_final_file_is_made_again(name, jobs, tree, planned) -> None:
 
 def test_a_deleted_intermediate_file_reruns_nothing(tree, planned) -> None:
     """What was made of it is there; its folder may be deleted to save space."""
-    (tree / "results/tiny/gradients/full/train.safetensors").unlink()
+    (tree / "results/tiny/gradients/train_loss/gradients.safetensors").unlink()
     assert planned(tree) == set()
