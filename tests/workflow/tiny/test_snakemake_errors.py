@@ -10,7 +10,7 @@ import pytest
 
 from attribution.workflow.dvc import locked_md5
 
-pytestmark = pytest.mark.slow  # the study they start from takes most of a minute
+pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
 CONFIG = "config/tiny.yaml"
 DIGITS = locked_md5(Path(__file__).parents[3], "digits")
 PREAMBLE = "Using workflow specific profile profiles/default for setting default command line arguments."

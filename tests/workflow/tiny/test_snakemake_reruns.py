@@ -11,7 +11,7 @@ import pytest
 from attribution.workflow.dvc import locked_md5
 from attribution.workflow.spec import lock_name
 
-pytestmark = pytest.mark.slow  # the study they start from takes most of a minute
+pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
 
 DESIGNED = ["full", "crn0_000_007", "crn1_000_007", "own0_000_003", "own1_000_003"]
 REMOVED = ["without0_random", "without25_random", "without25_ekfac"]
