@@ -163,7 +163,7 @@ def settings(batch=20, count=12):
 def test_measured_loss_is_the_measured_loss(models, diffusion):
     model, _, stacked = models
     images, abar = normal(4, *SHAPE), alphas_cumprod(diffusion).double()
-    found = measured("loss", schedule(diffusion, 17), model, stacked, images, NAMES, **settings())
+    found = measured(["loss"], schedule(diffusion, 17), model, stacked, images, NAMES, **settings())["loss"]
     expected = measured_loss(model, stacked, abar, images, NAMES, **settings())
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
@@ -173,9 +173,9 @@ def test_measured_is_a_loop_over_examples_and_draws(quantity, models, diffusion)
     """With the timestep asked for in place of the keyed one, and the noise as keyed; in any batching."""
     model, single, stacked = models
     s, images = schedule(diffusion, 17), normal(4, *SHAPE).clamp(-1, 1)
-    found = measured(quantity, s, model, stacked, images, NAMES, **settings())
+    found = measured(["loss", quantity], s, model, stacked, images, NAMES, **settings())[quantity]
     for batch in (1, 5, 100):
-        again = measured(quantity, s, model, stacked, images, NAMES, **settings(batch))
+        again = measured([quantity], s, model, stacked, images, NAMES, **settings(batch))[quantity]
         torch.testing.assert_close(again, found, rtol=1e-10, atol=0)
     for q in (0, 3):
         total = 0.0

@@ -42,7 +42,7 @@ CHANGES = {
     "design": {"subsets": 8, "fraction": 0.5, "replicates": 2, "control_subsets": 4, "cohort": 4},
     "queries": {"generated": 3, "heldout": 4, "training": 5},
     "sampling": {"steps": 5, "eta": 1.0, "clip": True},
-    "measurement": {"draws": 10, "batch": 50},
+    "measurement": {"quantities": ["loss", "elbo"], "draws": 10, "batch": 50},
     "gradients": {"draws": 6, "batch": 60},
     "curvature": {"fisher": "mc", "draws": 2, "batch": 50, "sharing": "expand", "bias": "joint"},
     "draws_sweep": {"draws": [2, 6]},

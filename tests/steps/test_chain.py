@@ -332,7 +332,7 @@ def test_a_job_done_again_writes_the_same_bytes(study, tmp_path, rule, wildcards
     assert other.receipt(rule, **wildcards)["id"] == study.receipt(rule, **wildcards)["id"]
 
 
-@pytest.mark.parametrize("changes", [{"measurement": {"draws": 10, "batch": 7}}])
+@pytest.mark.parametrize("changes", [{"measurement": {"quantities": ["loss", "elbo"], "draws": 10, "batch": 7}}])
 def test_batch_sizes_are_memory_only(study, tmp_path, changes):
     other = study.copy(tmp_path, **changes)
     other.run("measure", cohort="crn0_000_003")

@@ -22,7 +22,7 @@ rule lds:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed evaluation methods.{method}"),
+        spec=spec("seed measurement.quantities evaluation methods.{method}"),
         code=identity.code("lds"),
         lock=LOCK,
     shell:

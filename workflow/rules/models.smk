@@ -135,7 +135,7 @@ rule measure:
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion measurement"),
+        spec=spec("seed data.dataset denoiser diffusion measurement"),
         code=identity.code("measure"),
         lock=LOCK,
     shell:

@@ -7,6 +7,7 @@ Shape letters: N examples, E draws, R = N E rows, C H W image.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from attribution.core.rng import Name
 from attribution.curvature.rows import Batch
 from attribution.diffusion.noise import add_noise, draws, tiles
+from attribution.diffusion.quantities import timesteps
 
 
 def noised(
@@ -25,11 +27,13 @@ def noised(
     stream: str,
     start: int,
     stop: int,
-    pseudo: bool = False,
+    quantity: str,
+    pseudo: bool,
 ) -> Batch:
-    """Draws start..stop-1 of `stream` for images [N, C, H, W], on the images' device."""
+    """Draws start..stop-1 of `stream` for images [N, C, H, W], on the images' device; loss_at_<t> fixes their t."""
     shape = images.shape[1:]
     t, eps = (part.to(images.device) for part in draws(seed, stream, examples, start, stop, len(abar), shape))
+    t = timesteps(quantity, t, len(abar))
     x_t = add_noise(abar, images[:, None], t, eps)  # [N, E, C, H, W]
     eta = draws(seed, f"{stream}/pseudo", examples, start, stop, len(abar), shape)[1] if pseudo else None
     return Batch(
@@ -55,20 +59,31 @@ def batches(
     """All rows of N examples x `count` draws, at most `batch` rows at a time."""
     for rows, start, stop in tiles(len(images), count, batch):
         yield noised(
-            images[rows], examples[rows], abar, seed=seed, stream=stream, start=start, stop=stop, pseudo=pseudo
+            images[rows],
+            examples[rows],
+            abar,
+            seed=seed,
+            stream=stream,
+            start=start,
+            stop=stop,
+            quantity="loss",
+            pseudo=pseudo,
         )
 
 
 def by_examples(
-    images: Tensor, examples: Sequence[Name], abar: Tensor, *, seed: int, stream: str, count: int, batch: int
+    images: Tensor,
+    examples: Sequence[Name],
+    abar: Tensor,
+    *,
+    seed: int,
+    stream: str,
+    count: int,
+    batch: int,
+    quantity: str,
 ) -> Iterator[tuple[slice, Iterator[Batch]]]:
-    """The same rows, grouped: (slice of examples, the batches that together hold all of their draws)."""
+    """Rows for gradients of a quantity, grouped: (slice of examples, the batches that together hold all draws)."""
     for rows, group in groupby(tiles(len(images), count, batch), key=lambda tile: (tile[0].start, tile[0].stop)):
         part = slice(*rows)
-        yield (
-            part,
-            (
-                noised(images[part], examples[part], abar, seed=seed, stream=stream, start=start, stop=stop)
-                for _, start, stop in group
-            ),
-        )
+        draw = partial(noised, images[part], examples[part], abar, seed=seed, stream=stream)
+        yield part, (draw(start=start, stop=stop, quantity=quantity, pseudo=False) for _, start, stop in group)

@@ -109,7 +109,7 @@ def differentiate(function: Callable[[Tensor], Tensor], output: Tensor) -> Tenso
 
 @torch.no_grad()
 def measured(
-    quantity: str,
+    quantities: Sequence[str],
     schedule: Schedule,
     model: nn.Module,
     params: Stack,
@@ -120,21 +120,27 @@ def measured(
     stream: str,
     count: int,
     batch: int,
-) -> Tensor:
-    """Mean of the quantity [M, Q], float64, of images [Q, C, H, W] over their first `count` draws of `stream`.
+) -> dict[str, Tensor]:
+    """Mean of each quantity, [M, Q] float64, of images [Q, C, H, W] over their first `count` draws of `stream`.
 
-    For "loss" it is measurements.measured_loss. `batch` bounds the noised images in one forward pass; it changes no
-    number beyond rounding.
+    Quantities over all timesteps share one forward pass; loss_at_<t> has one of its own. For "loss" it is
+    measurements.measured_loss. `batch` bounds the noised images in one pass; it changes no number beyond rounding.
     """
     first = next(iter(params.values()))
-    total = torch.zeros(len(first), len(images), dtype=torch.float64, device=first.device)
+    total = {name: first.new_zeros(len(first), len(images), dtype=torch.float64) for name in quantities}
     abar = schedule.abar.to(images.dtype)
+    passes: dict[int | None, list[str]] = {}  # fixed timestep, or None -> the quantities that see these rows
+    for name in quantities:
+        passes.setdefault(fixed(name), []).append(name)
     for rows, start, stop in tiles(len(images), count, batch):
-        t, eps = draws(seed, stream, examples[rows], start, stop, len(schedule), images.shape[1:])
-        t, eps = timesteps(quantity, t, len(schedule)).to(first.device), eps.to(first.device)  # [B, E], [B, E, C, H, W]
+        keyed, eps = draws(seed, stream, examples[rows], start, stop, len(schedule), images.shape[1:])
+        eps = eps.to(first.device)  # [B, E, C, H, W]
         x0 = images[rows].to(first.device)[:, None].expand(eps.shape)
-        parts = (part.flatten(0, 1) for part in (x0, add_noise(abar, x0, t, eps), t, eps))  # [B * E, ...]
-        x0, x_t, t, eps = parts
-        found = value(quantity, schedule, predict(model, params, x_t, t), x0, x_t, t, eps)  # [M, B * E]
-        total[:, rows] += found.unflatten(1, (-1, stop - start)).sum(2, dtype=torch.float64)
-    return total / count
+        for names in passes.values():
+            t = timesteps(names[0], keyed, len(schedule)).to(first.device)  # [B, E]
+            of_rows = [part.flatten(0, 1) for part in (x0, add_noise(abar, x0, t, eps), t, eps)]  # [B * E, ...]
+            output = predict(model, params, of_rows[1], of_rows[2])  # [M, B * E, C, H, W]
+            for name in names:
+                found = value(name, schedule, output, *of_rows)  # [M, B * E]
+                total[name][:, rows] += found.unflatten(1, (-1, stop - start)).sum(2, dtype=torch.float64)
+    return {name: sums / count for name, sums in total.items()}

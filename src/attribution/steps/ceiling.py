@@ -17,11 +17,11 @@ OUTPUTS = {"ceiling.json": "tolerance"}
 def run(job: Job) -> None:
     """Replicates of the same subsets are compared with each other."""
     kinds, examples = query_kinds(job.input("queries")), job.spec["data"]["train"]
-    crn = retrained(job.inputs["subsets"], job.inputs["losses"], examples)
+    crn = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
     settings = job.spec["seed"], job.spec["evaluation"]["bootstrap"], job.spec["evaluation"]["coverage"]
     control = None
     if job.inputs["own_subsets"]:
-        own = retrained(job.inputs["own_subsets"], job.inputs["own_losses"], examples)
+        own = retrained(job.inputs["own_subsets"], job.inputs["own_losses"], examples, "loss")
         same = np.searchsorted(crn.numbers, own.numbers)  # the control retrains the first subsets
         control = evaluate_control(crn.outcomes[:, same], own.outcomes, kinds, *settings)
     save_json(

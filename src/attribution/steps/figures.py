@@ -54,7 +54,7 @@ def run(job: Job) -> None:
     top = {method: _top(load_tensors(scores[method]), records[method], kinds, shown, 5) for method in pictured}
     save(pictures.top_influences(queries[shown], titles, train, top), job.out, "top_influences")
 
-    models = retrained(job.inputs["subsets"], job.inputs["losses"], len(train))
+    models = retrained(job.inputs["subsets"], job.inputs["losses"], len(train), "loss")
     prediction = load_tensors(job.inputs["arrays"][methods.index(best)])["prediction"]  # [S, Q]
     measured = models.outcomes.mean(0)  # [S, Q]
     picture = pictures.predicted_vs_actual(prediction[:, shown], measured[:, shown], titles, best, 3)

@@ -38,6 +38,7 @@ def run(job: Job) -> None:
             stream=f"gradients/{spec['job']['set']}",
             count=spec["gradients"]["draws"],
             batch=spec["gradients"]["batch"],
+            quantity=spec["job"]["quantity"],
         )
     ]
     gradients = {block: torch.cat([part[block] for part in parts]) for block in parts[0]}

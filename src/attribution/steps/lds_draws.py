@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     scored = load_tensors(job.input("scores"))
     draws = scored.pop("draws").tolist()
     examples = next(iter(scored.values())).shape[-1]
-    models = retrained(job.inputs["subsets"], job.inputs["losses"], examples)
+    models = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
     settings = job.spec["evaluation"]
     kinds = query_kinds(job.input("queries"))
     records = []

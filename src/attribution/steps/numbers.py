@@ -20,7 +20,13 @@ def run(job: Job) -> None:
     methods = job.spec["methods"]
     records = dict(zip(sorted(methods), job.inputs["lds"], strict=True))
     arrays = dict(zip(sorted(methods), job.inputs["arrays"], strict=True))
-    parts = [numbers.lds_numbers(name, load_json(path)["kinds"], *_origin(path)) for name, path in records.items()]
+    parts = []
+    for name, path in records.items():
+        record = load_json(path)
+        parts.append(numbers.lds_numbers(name, record["kinds"], *_origin(path)))
+        for target, kinds in record["targets"].items():
+            found = numbers.lds_numbers(name, kinds, *_origin(path))
+            parts.append({f"{key}.{target}": entry for key, entry in found.items() if key.startswith("lds.")})
     if REFERENCE in methods:
         for other in sorted(set(methods) - {REFERENCE}):
             compared = _differences(

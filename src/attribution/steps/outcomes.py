@@ -24,13 +24,16 @@ class Retrained:
     outcomes: np.ndarray
 
 
-def retrained(subsets: list[Path], losses: list[Path], examples: int) -> Retrained:
-    """Collect cohorts (files in the same order); StudyError where a replicate lacks a subset that another has."""
+def retrained(subsets: list[Path], losses: list[Path], examples: int, target: str) -> Retrained:
+    """Collect cohorts (files in the same order); the outcome is `target`, one of the measured quantities.
+
+    Raises StudyError where a replicate lacks a subset that another has.
+    """
     members: dict[int, np.ndarray] = {}
     measured: dict[int, dict[int, np.ndarray]] = {}
     for subset_path, loss_path in zip(subsets, losses, strict=True):
         design, replicate = load_tensors(subset_path), load_meta(subset_path)["replicate"]
-        loss = load_tensors(loss_path)["loss"]
+        loss = load_tensors(loss_path)[target]
         if len(loss) != len(design["number"]):
             raise StudyError(f"{loss_path}: {len(loss)} models, {subset_path} has {len(design['number'])} subsets")
         for number, rows, values in zip(design["number"].tolist(), design["members"], loss, strict=True):

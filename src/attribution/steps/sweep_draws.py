@@ -41,7 +41,15 @@ def run(job: Job) -> None:
         for first in range(0, len(data.names), height):
             rows = slice(first, first + height)
             batch = noised(
-                data.images[rows], data.names[rows], abar, seed=spec["seed"], stream=stream, start=start, stop=stop
+                data.images[rows],
+                data.names[rows],
+                abar,
+                seed=spec["seed"],
+                stream=stream,
+                start=start,
+                stop=stop,
+                quantity="loss",
+                pseudo=False,
             )
             parts.append(example_gradients(model, batch, spec["curvature"]["bias"], loss_gradient))
         new = {block: torch.cat([part[block] for part in parts]) * (stop - start) for block in parts[0]}
