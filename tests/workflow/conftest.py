@@ -23,15 +23,16 @@ training: {steps: 3000, batch: 64, learning_rate: 0.003, warmup_steps: 100, fina
 design: {subsets: 64, fraction: 0.5, replicates: 2, control_subsets: 16, cohort: 32}
 queries: {generated: 50, heldout: 50, training: 50}
 sampling: {steps: 100, eta: 0.0, clip: true}
-measurement: {draws: 1000, batch: 1000}
-gradients: {draws: 1000, batch: 20000}
-curvature: {fisher: mc, draws: 50, batch: 2000, sharing: expand, bias: joint}
+measurement: {quantities: [loss], draws: 1000, batch: 1000}
+gradients: {draws: 1000, batch: 1000}
+curvature: {fisher: mc, draws: 50, batch: 1000, sharing: expand, bias: joint}
 methods:
   random: {}
-  gradient_dot: {}
-  trak: {damping: 0.1, dampings: [0.001, 0.01, 0.1, 1.0, 10.0]}
-  ekfac: {damping: 0.1, dampings: [0.0001, 0.001, 0.01, 0.1, 1.0]}
+  gradient_dot: {feature: loss}
+  trak: {feature: loss, damping: 0.1, dampings: [0.001, 0.01, 0.1, 1.0, 10.0]}
+  ekfac: {measurement: loss, damping: 0.1, dampings: [0.0001, 0.001, 0.01, 0.1, 1.0]}
 draws_sweep: {draws: [10, 30, 100, 300, 1000]}
+removal: {methods: [random, ekfac], percents: [2, 10], queries: 5, replicates: 2}
 evaluation: {bootstrap: 1000, coverage: 0.95}
 resources: {mem_mb: 2000, runtime: 30, gpu: 0}
 """

@@ -58,7 +58,7 @@ def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
     rows = text.splitlines()
     assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |" in rows
     assert "| `random` | section | {} | random scores (optional) | `{}` |" in rows
-    assert "| `trak.damping` | number | > 0 | the damping that is reported; one of dampings | `0.1` |" in rows
+    assert "| `trak.damping` | number | > 0 | the default damping; one of dampings | `0.1` |" in rows
     assert "| `dataset` | word | one of digits, cifar2, cifar10 | which images | `digits` |" in rows
     assert "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number |  |" in rows
 

@@ -35,7 +35,9 @@ def run(job: Job) -> None:
     )
     for quantity, values in found.items():
         if not values.isfinite().all():
-            raise StudyError(f"{job.input('models')}: the {quantity} of some query is not finite; the models are damaged")
+            raise StudyError(
+                f"{job.input('models')}: the {quantity} of some query is not finite; the models are damaged"
+            )
     save_tensors(job.out / "losses.safetensors", found)
 
 
