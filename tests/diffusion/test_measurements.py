@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from attribution.diffusion import quantities
 from attribution.diffusion.denoisers import build, initial
+from attribution.diffusion.elbo import schedule
 from attribution.diffusion.ensemble import loaded, member, predict, stack
-from attribution.diffusion.measurements import example_loss, measured_loss
 from attribution.diffusion.noise import alphas_cumprod, draws
 
 SHAPE = (1, 4, 4)
@@ -28,8 +29,9 @@ def images(count):
 NAMES = [f"example/{number}" for number in range(Q)]
 
 
-def measured(model, params, abar, x0, names=NAMES, batch=20, count=E, stream="measurement"):
-    return measured_loss(model, params, abar, x0, names, seed=0, stream=stream, count=count, batch=batch)
+def measured(model, params, chain, x0, names=NAMES, batch=20, count=E, stream="measurement"):
+    settings = dict(seed=0, stream=stream, count=count, batch=batch)
+    return quantities.measured(["loss"], chain, model, params, x0, names, **settings)["loss"]
 
 
 def test_stack_and_member_are_inverse(models):
@@ -67,27 +69,10 @@ def test_gradients_stay_with_their_model(models):
     assert any(value.grad[1].any() for value in params.values())
 
 
-def test_loss_of_each_draw(models, diffusion):
-    model, single, stacked = models
-    abar = alphas_cumprod(diffusion).double()
-    x0 = images(2)
-    t, eps = (torch.tensor([[10, 500, 999], [0, 250, 750]]), images(6).view(2, 3, *SHAPE))
-    found = example_loss(model, stacked, abar, x0, t, eps)
-    assert found.shape == (M, 2, 3)
-    for m in range(M):
-        for b in range(2):
-            for e in range(3):
-                a = abar[t[b, e]]
-                x_t = a.sqrt() * x0[b] + (1 - a).sqrt() * eps[b, e]
-                out = functional_call(model, single[m], (x_t[None], t[b, e][None]))[0]
-                # Mean over the 16 dimensions: a sum is 16 times as large.
-                torch.testing.assert_close(found[m, b, e], ((out - eps[b, e]) ** 2).mean(), **CLOSE)
-
-
 def test_measured_loss_is_a_loop_over_examples_and_draws(models, diffusion):
     model, single, stacked = models
     abar, x0 = alphas_cumprod(diffusion).double(), images(Q)
-    found = measured(model, stacked, abar, x0)
+    found = measured(model, stacked, schedule(diffusion, 17), x0)
     assert found.shape == (M, Q)
     assert found.dtype == torch.float64
     for m in range(M):
@@ -103,35 +88,35 @@ def test_measured_loss_is_a_loop_over_examples_and_draws(models, diffusion):
 
 def test_batch_size_changes_nothing(models, diffusion):
     model, _, stacked = models
-    abar, x0 = alphas_cumprod(diffusion).double(), images(Q)
-    base = measured(model, stacked, abar, x0)
+    chain, x0 = schedule(diffusion, 17), images(Q)
+    base = measured(model, stacked, chain, x0)
     for batch in (1, 7, 12, 25, 1000):
-        torch.testing.assert_close(measured(model, stacked, abar, x0, batch=batch), base, **CLOSE)
+        torch.testing.assert_close(measured(model, stacked, chain, x0, batch=batch), base, **CLOSE)
 
 
 def test_companions_change_nothing(models, diffusion):
     """Neither other queries nor other models: what a cohort measures is what each job alone would."""
     model, single, stacked = models
-    abar, x0 = alphas_cumprod(diffusion).double(), images(Q)
-    base = measured(model, stacked, abar, x0)
+    chain, x0 = schedule(diffusion, 17), images(Q)
+    base = measured(model, stacked, chain, x0)
     order = [3, 0, 4]
-    some = measured(model, stacked, abar, x0[order], [NAMES[q] for q in order])
+    some = measured(model, stacked, chain, x0[order], [NAMES[q] for q in order])
     torch.testing.assert_close(some, base[:, order], **CLOSE)
-    alone = measured(model, stack(single[1:2]), abar, x0)
+    alone = measured(model, stack(single[1:2]), chain, x0)
     torch.testing.assert_close(alone, base[1:2], **CLOSE)
 
 
 def test_every_model_meets_the_same_draws(models, diffusion):
     """Twins measure the same to the last bit; with noise of their own they would differ by a tenth."""
     model, single, _ = models
-    abar, x0 = alphas_cumprod(diffusion).double(), images(Q)
-    twins = measured(model, stack([single[0], single[1], single[0]]), abar, x0)
+    chain, x0 = schedule(diffusion, 17), images(Q)
+    twins = measured(model, stack([single[0], single[1], single[0]]), chain, x0)
     torch.testing.assert_close(twins[0], twins[2], rtol=1e-13, atol=0)
-    other = measured(model, stack([single[0]]), abar, x0, stream="other")
+    other = measured(model, stack([single[0]]), chain, x0, stream="other")
     assert ((other[0] - twins[0]).abs() / twins[0]).max() > 0.01
 
 
 def test_nothing_is_kept_for_a_gradient(models, diffusion):
     model, _, stacked = models
     params = {name: value.requires_grad_() for name, value in stacked.items()}
-    assert not measured(model, params, alphas_cumprod(diffusion).double(), images(Q)).requires_grad
+    assert not measured(model, params, schedule(diffusion, 17), images(Q)).requires_grad

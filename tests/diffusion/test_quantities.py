@@ -11,7 +11,6 @@ from attribution.curvature.rows import Batch, loss_gradient
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.elbo import negative_elbo, prior, schedule
 from attribution.diffusion.ensemble import predict, stack
-from attribution.diffusion.measurements import measured_loss
 from attribution.diffusion.noise import add_noise, alphas_cumprod, draws
 from attribution.diffusion.quantities import QUANTITIES, differentiate, measured, output_gradient, timesteps, value
 from attribution.errors import StudyError
@@ -158,14 +157,6 @@ def test_stacked_models_are_measured_as_single_ones(quantity, models, diffusion)
 
 def settings(batch=20, count=12):
     return dict(seed=0, stream="measurement", count=count, batch=batch)
-
-
-def test_measured_loss_is_the_measured_loss(models, diffusion):
-    model, _, stacked = models
-    images, abar = normal(4, *SHAPE), alphas_cumprod(diffusion).double()
-    found = measured(["loss"], schedule(diffusion, 17), model, stacked, images, NAMES, **settings())["loss"]
-    expected = measured_loss(model, stacked, abar, images, NAMES, **settings())
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("quantity", ["elbo", "loss_at_400"])

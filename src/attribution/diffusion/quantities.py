@@ -123,8 +123,8 @@ def measured(
 ) -> dict[str, Tensor]:
     """Mean of each quantity, [M, Q] float64, of images [Q, C, H, W] over their first `count` draws of `stream`.
 
-    Quantities over all timesteps share one forward pass; loss_at_<t> has one of its own. For "loss" it is
-    measurements.measured_loss. `batch` bounds the noised images in one pass; it changes no number beyond rounding.
+    Quantities over all timesteps share one forward pass; loss_at_<t> has one of its own. All models meet the same
+    draws. `batch` bounds the noised images in one pass; it changes no number beyond rounding.
     """
     first = next(iter(params.values()))
     total = {name: first.new_zeros(len(first), len(images), dtype=torch.float64) for name in quantities}
