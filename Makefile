@@ -25,7 +25,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(TORCH))
   .PHONY: $(STAMP)
 endif
 
-.PHONY: help env study smoke test lint locks clean-venv
+.PHONY: help env study smoke test bench lint locks clean-venv
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -42,6 +42,10 @@ smoke:  ## the whole workflow on a tiny study, in minutes
 
 test: env $(PEERS)  ## run the tests
 	$(BIN)/pytest
+
+bench: env $(PEERS)  ## time gradients and curvature, beside other libraries too (results/published/benchmarks)
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/mlp.py
 
 lint: env  ## check style, formatting and the workflow
 	$(BIN)/ruff check .
