@@ -72,7 +72,7 @@ def test_record_has_the_known_reliability_inside_its_interval() -> None:
     assert record["replicates"] == 3
     for kind, known in (("generated", 0.3), ("training", 0.8)):
         entry = record["kinds"][kind]
-        assert entry["n"] == {"queries": 15, "subsets": 60}
+        assert entry["n"] == {"queries": 15, "subsets": 120}
         assert entry["reliability"] == pytest.approx(rank(known), abs=0.1)
         assert entry["interval"][0] < float(attainable(rank(known), 3)) < entry["interval"][1]
         assert entry["interval"][0] <= entry["ceiling"] <= entry["interval"][1]

@@ -75,8 +75,14 @@ def test_scores_fitted_to_the_selection_half_get_no_credit() -> None:
         entry = record["kinds"][kind]
         assert entry["selected_damping"] == 0.1
         assert entry["sweep"][0]["selection"] == pytest.approx(1.0)
-        # reported on the selection half it would score 1, on all subsets about 0.5
-        assert abs(entry["lds"]) < 0.3
+        # The other way round the reporting half sees that the fit knows nothing of it, and takes the weights: reported
+        # is half of nothing and half of theirs. Scored where it was chosen, the fit would get 1, in all above 0.5.
+        assert entry["other_damping"] == 1.0
+        theirs = lds_per_query(((~masks).astype(float) @ weights.T)[split["selection"]], measured[split["selection"]])[
+            kind == KINDS
+        ]
+        unseen = entry["lds"] - theirs.mean() / 2
+        assert abs(unseen) < 0.15
         assert entry["default"]["lds"] > entry["lds"]
 
 
@@ -99,23 +105,23 @@ def test_record_and_arrays_agree_with_the_plain_formulas() -> None:
     poor = rng(2, "test poor").normal(size=weights.shape)
     record, arrays = run(np.stack([weights, poor]).astype(np.float32), masks, outcomes)
     json.dumps(record, allow_nan=False)
-    reporting = record["halves"]["reporting"]
+    parts = list(record["halves"].values())
     truth = outcomes.mean(0)
     good = (~masks).astype(float) @ weights.T
     np.testing.assert_allclose(arrays["prediction"], good, atol=1e-4)  # 0.1 wins for both kinds
     for kind in ("heldout", "training"):
         queries = np.flatnonzero(kind == KINDS)
-        each = lds_per_query(good[reporting][:, queries], truth[reporting][:, queries])
+        each = np.mean([lds_per_query(good[half][:, queries], truth[half][:, queries]) for half in parts], axis=0)
         entry = record["kinds"][kind]
         np.testing.assert_allclose(arrays["per_query"][queries], each, atol=1e-12)
         assert entry["lds"] == pytest.approx(each.mean())
-        assert entry["n"] == {"queries": 10, "subsets": 16}
+        assert entry["n"] == {"queries": 10, "subsets": 32}
         assert entry["interval"][0] < entry["lds"] < entry["interval"][1]
-        assert entry["selected_damping"] == 0.1
+        assert entry["selected_damping"] == entry["other_damping"] == 0.1
         assert entry["default"]["damping"] == 1.0
         assert entry["at_edge"]
-        assert entry["sweep"][0]["reporting"] == pytest.approx(entry["lds"])
-        assert entry["sweep"][1]["reporting"] == pytest.approx(entry["default"]["lds"])
+        for point, found in zip(entry["sweep"], (entry["lds"], entry["default"]["lds"]), strict=True):
+            assert (point["selection"] + point["reporting"]) / 2 == pytest.approx(found)
         assert arrays[f"replicates_{kind}"].shape == arrays[f"replicates_default_{kind}"].shape == (60,)
         assert arrays["per_query_default"][queries].mean() == pytest.approx(entry["default"]["lds"])
         # 16 subsets: rank correlations of resamples lie about 0.02 low; queries out of step would give about 0

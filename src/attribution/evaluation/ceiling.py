@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 
 from attribution.errors import StudyError
-from attribution.evaluation.intervals import percentile, resampled_mean, resampled_spearman, resamples
+from attribution.evaluation.intervals import (
+    percentile,
+    resampled_mean,
+    resampled_spearman,
+    resamples,
+    resamples_of_halves,
+)
 from attribution.evaluation.lds import lds_per_query, mean_outcome
 from attribution.evaluation.selection import by_kind, halves
 
@@ -65,7 +71,7 @@ def equivalent_replicates(target: np.ndarray | float, single: np.ndarray | float
 def evaluate_ceiling(
     outcomes: np.ndarray, kinds: np.ndarray, seed: int, bootstrap: int, coverage: float
 ) -> dict[str, Any]:
-    """Ceiling of every query kind on the reporting half of the subsets, the half that scores are reported on.
+    """Ceiling of every query kind: from the mean reliability on the two halves of the subsets, as scores are reported.
 
     outcomes: [R, S, Q], R >= 2; kinds: [Q] names or codes (selection.by_kind). Returns JSON: kinds -> {ceiling,
     interval, reliability (of one replicate), reliability_interval, n}, halves, replicates. Raises StudyError for R < 2.
@@ -78,14 +84,18 @@ def evaluate_ceiling(
     split = halves(outcomes.shape[1], seed)
     record: dict[str, Any] = {}
     for kind, queries in by_kind(kinds, outcomes.shape[2]).items():
-        part = outcomes[:, split["reporting"]][:, :, queries]
-        value, replicates = _reliability(list(combinations(part, 2)), seed, bootstrap)
+        draws = resamples_of_halves(seed, bootstrap, (len(split["reporting"]), len(split["selection"])), len(queries))
+        found = [
+            _reliability(list(combinations(outcomes[:, split[half]][:, :, queries], 2)), draw)
+            for half, draw in zip(("reporting", "selection"), draws, strict=True)
+        ]
+        value, replicates = float(np.mean([one for one, _ in found])), np.mean([spread for _, spread in found], axis=0)
         record[kind] = {
             "ceiling": float(attainable(value, count)),
             "interval": percentile(attainable(replicates, count), coverage),
             "reliability": value,
             "reliability_interval": percentile(replicates, coverage),
-            "n": {"queries": len(queries), "subsets": part.shape[1]},
+            "n": {"queries": len(queries), "subsets": outcomes.shape[1]},
         }
     return {"kinds": record, "halves": split, "replicates": count}
 
@@ -109,11 +119,12 @@ def evaluate_control(
     record: dict[str, Any] = {}
     for kind, queries in by_kind(kinds, crn.shape[2]).items():
         shared, single = crn[:, :, queries], own[:, :, queries]
-        value, spread = _reliability(list(combinations(shared, 2)), seed, bootstrap)
+        draws = resamples(seed, bootstrap, shared.shape[1], len(queries))
+        value, spread = _reliability(list(combinations(shared, 2)), draws)
         if len(own) > 1:
-            own_value, own_spread = _reliability(list(combinations(single, 2)), seed, bootstrap)
+            own_value, own_spread = _reliability(list(combinations(single, 2)), draws)
         else:
-            cross, cross_spread = _reliability(list(product(shared, single)), seed, bootstrap)
+            cross, cross_spread = _reliability(list(product(shared, single)), draws)
             own_value, own_spread = float(_disattenuated(cross, value)), _disattenuated(cross_spread, spread)
         worth = float(equivalent_replicates(value, own_value))
         record[kind] = {
@@ -128,10 +139,11 @@ def evaluate_control(
     return {"kinds": record}
 
 
-def _reliability(pairs: list[tuple[np.ndarray, np.ndarray]], seed: int, bootstrap: int) -> tuple[float, np.ndarray]:
-    """Mean over pairs and queries of the replicate correlation, and its bootstrap replicates [B]."""
-    subsets, queries = pairs[0][0].shape
-    subset_counts, query_counts = resamples(seed, bootstrap, subsets, queries)
+def _reliability(
+    pairs: list[tuple[np.ndarray, np.ndarray]], draws: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """Mean over pairs and queries of the replicate correlation, and its bootstrap replicates [B] on `resamples`."""
+    subset_counts, query_counts = draws
     spread = [resampled_mean(resampled_spearman(a, b, subset_counts), query_counts) for a, b in pairs]
     return float(replicate_correlation(pairs).mean()), np.mean(spread, axis=0)
 

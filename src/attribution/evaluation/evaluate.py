@@ -1,8 +1,8 @@
 """One method's scores against the retrained models: what the evaluation step computes and saves.
 
 Puts together group predictions (lds), the split of the subsets and the choice of damping (selection) and the two-way
-bootstrap (intervals), for each query kind on its own. Every reported score is on the reporting half of the subsets, for
-methods without a damping too, so that all methods meet on the same subsets, queries and resamples.
+bootstrap (intervals), for each query kind on its own. Every reported score is the mean of those on the two halves of
+the subsets, for methods without a damping too: all methods meet on the same subsets, queries and resamples.
 
 Shape letters: B resamples, L dampings, N training examples, Q queries, R training replicates, S subsets.
 """
@@ -13,9 +13,11 @@ import numpy as np
 
 from attribution.errors import StudyError
 from attribution.evaluation.intervals import bootstrap as bootstrap_interval
-from attribution.evaluation.intervals import resamples
+from attribution.evaluation.intervals import percentile, resamples_of_halves
 from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
 from attribution.evaluation.selection import by_kind, halves, select, sweep
+
+NO_CHOICE = {"position": 0, "damping": None, "at_edge": None}  # of a method without dampings
 
 
 def evaluate(
@@ -34,10 +36,12 @@ def evaluate(
     scores: [L, Q, N] with dampings [L] and the default among them, or [Q, N] with neither; masks: [S, N] bool;
     outcomes: [R, S, Q] measured loss; kinds: [Q] names or codes (selection.by_kind); bootstrap: number of resamples.
 
-    Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, at_edge, default: {damping, lds,
-    interval}, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}; without dampings the
-    last four are null, null, null and []. Arrays: `prediction` [S, Q] and `per_query` [Q] at the selected dampings,
-    `replicates_<kind>` [B], and with dampings also `per_query_default` [Q] and `replicates_default_<kind>` [B].
+    Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, other_damping, at_edge, default:
+    {damping, lds, interval}, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}: the damping
+    chosen on one half and reported on the other, both ways round, scores averaged. selected_damping is the choice of
+    the selection half, as is the sweep; other_damping that of the reporting half. Without dampings the last five are
+    null, null, null, null and []. Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and
+    `replicates_<kind>` [B]; with dampings also `per_query_default` [Q] and `replicates_default_<kind>` [B].
 
     Raises StudyError where shapes disagree, a value is NaN, a correlation is undefined, or the default damping is not
     on the grid.
@@ -50,45 +54,60 @@ def evaluate(
             f"masks and scores give {list(predictions.shape[1:])} predictions [S, Q], outcomes {list(measured.shape)}"
         )
     split = halves(len(measured), seed)
-    reporting = split["reporting"]
+    ways = [split, {"selection": split["reporting"], "reporting": split["selection"]}]
+    sizes = tuple(len(way["reporting"]) for way in ways)
     record: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {"prediction": np.empty(measured.shape), "per_query": np.empty(measured.shape[1])}
     if dampings:
         arrays["per_query_default"] = np.empty(measured.shape[1])
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
-        draws = resamples(seed, bootstrap, len(reporting), len(queries))
+        draws = resamples_of_halves(seed, bootstrap, sizes, len(queries))
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
-        curve = sweep(part, truth, split, dampings) if dampings else []
-        chosen = select(curve) if dampings else {"position": 0, "damping": None, "at_edge": None}
-        best = part[chosen["position"]]
+        curves = [sweep(part, truth, way, dampings) if dampings else [] for way in ways]
+        chosen = [select(curve) if curve else NO_CHOICE for curve in curves]
+        rows = [way["reporting"] for way in ways]
         tuned, arrays["per_query"][queries], arrays[f"replicates_{kind}"] = _score(
-            best[reporting], truth[reporting], draws, coverage
+            [part[choice["position"]] for choice in chosen], truth, rows, draws, coverage
         )
-        arrays["prediction"][:, queries] = best
+        arrays["prediction"][:, queries] = part[chosen[0]["position"]]
         untuned = None
         if dampings:
             plain, arrays["per_query_default"][queries], arrays[f"replicates_default_{kind}"] = _score(
-                part[default][reporting], truth[reporting], draws, coverage
+                [part[default]] * 2, truth, rows, draws, coverage
             )
             untuned = {"damping": dampings[default], **plain}
         record[kind] = {
             **tuned,
-            "n": {"queries": len(queries), "subsets": len(reporting)},
-            "selected_damping": chosen["damping"],
-            "at_edge": chosen["at_edge"],
+            "n": {"queries": len(queries), "subsets": len(measured)},
+            "selected_damping": chosen[0]["damping"],
+            "other_damping": chosen[1]["damping"],
+            "at_edge": any(choice["at_edge"] for choice in chosen) if dampings else None,
             "default": untuned,
-            "sweep": curve,
+            "sweep": curves[0],
         }
     return {"kinds": record, "halves": split}, arrays
 
 
 def _score(
-    prediction: np.ndarray, measured: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
+    predictions: list[np.ndarray],
+    measured: np.ndarray,
+    halves: list[list[int]],
+    draws: list[tuple[np.ndarray, np.ndarray]],
+    coverage: float,
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """{lds, interval}, the score of each query [Q] and the bootstrap replicates [B], of one kind on one half."""
-    each = lds_per_query(prediction, measured)
-    interval, replicates = bootstrap_interval(prediction, measured, draws, coverage)
-    return {"lds": float(each.mean()), "interval": interval}, each, replicates
+    """{lds, interval}, the score of each query [Q] and the bootstrap replicates [B], of one kind: means of two halves.
+
+    predictions: [S, Q] for each half; measured: [S, Q].
+    """
+    scored = [
+        (
+            lds_per_query(prediction[rows], measured[rows]),
+            bootstrap_interval(prediction[rows], measured[rows], draw, coverage)[1],
+        )
+        for prediction, rows, draw in zip(predictions, halves, draws, strict=True)
+    ]
+    each, replicates = (np.mean(parts, axis=0) for parts in zip(*scored, strict=True))
+    return {"lds": float(each.mean()), "interval": percentile(replicates, coverage)}, each, replicates
 
 
 def _grid(

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.core.rng import rng
+from attribution.core.rng import key, rng
 from attribution.errors import StudyError
 
 
@@ -48,6 +48,14 @@ def resamples(seed: int, count: int, subsets: int, queries: int) -> tuple[np.nda
         subset_counts[b] = np.bincount(drawn, minlength=subsets)
         query_counts[b] = np.bincount(stream.integers(queries, size=queries), minlength=queries)
     return subset_counts, query_counts
+
+
+def resamples_of_halves(
+    seed: int, count: int, sizes: tuple[int, int], queries: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`resamples` for two halves of the subsets, of `sizes`: subsets drawn apart, the same queries drawn in both."""
+    first = resamples(seed, count, sizes[0], queries)
+    return [first, (resamples(key(seed, "other half"), count, sizes[1], queries)[0], first[1])]
 
 
 def resampled_spearman(a: np.ndarray, b: np.ndarray, subset_counts: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Choose the damping on one half of the subsets, report on the other.
+"""Choose the damping on one half of the subsets, report on the other, and the other way round.
 
 Damping tuned on the very models that score it makes every tuned number optimistic. Here the subsets are split once by
 the stream rng(seed, "halves"): even places of a permutation of the subset numbers select, odd places report. For each
-method and query kind the damping with the best mean score on the selection half is taken; its score on the reporting
-half is the tuned number, beside the score of the default damping on that same half.
+method and query kind the damping with the best mean score on the selection half is taken and scored on the reporting
+half; then the halves change places. The mean of the two scores is the tuned number (evaluate.py): every subset is
+reported on once, never at a damping that it helped to choose.
 
 Shape letters: L dampings, Q queries, S subsets.
 """
