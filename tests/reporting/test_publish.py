@@ -1,0 +1,95 @@
+"""What is published: whole, checked against its receipts, and what README says of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attribution.core.store import save_json
+from attribution.errors import StudyError
+from attribution.provenance import receipt
+from attribution.reporting.publish import publish, published
+from attribution.reporting.readme import stale
+
+ROOT = Path(__file__).parents[2]
+
+
+def job(root: Path, folder: str, files: dict[str, str], step: str) -> str:
+    """A finished job's folder with its receipt; the receipt's id."""
+    place = root / "results/demo" / folder
+    place.mkdir(parents=True)
+    for name, text in files.items():
+        (place / name).write_text(text)
+    written = {
+        "format": receipt.FORMAT,
+        "step": step,
+        "id": f"id of {folder}",
+        "outputs": [receipt.output_record(place / name, "bitwise", root) for name in files],
+        "run": {"commit": "abc", "dirty": False, "seconds": 2.0},
+    }
+    receipt.write(place, written)
+    return written["id"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    origin = job(tmp_path, "lds/ekfac", {"lds.json": "{}"}, "lds")
+    entry = {"value": 0.5, "interval": [0.4, 0.6], "n": {"queries": 2}, "unit": "correlation"}
+    entry |= {"source": "results/demo/lds/ekfac/lds.json", "receipt": origin}
+    numbers = json.dumps({"lds.ekfac.heldout": entry})
+    job(tmp_path, "summary/numbers", {"numbers.json": numbers}, "numbers")
+    job(tmp_path, "summary/tables", {"lds.md": "| |\n"}, "tables")
+    job(tmp_path, "summary/figures", {"a.png": "x"}, "figures")
+    for rule in ("lds", "numbers", "tables", "figures"):
+        log = tmp_path / f"results/demo/logs/{rule}.tsv"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("s\th:m:s\n2.5\t0:00:02\n")
+    return tmp_path
+
+
+def test_everything_is_copied_with_its_receipts(root: Path) -> None:
+    assert publish(root, "demo") == []
+    place = root / "results/published/demo"
+    found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    folders = ("lds/ekfac", "summary/numbers", "summary/tables", "summary/figures")
+    assert found == {"numbers.json", "tables/lds.md", "figures/a.png"} | {f"receipts/{f}/receipt.json" for f in folders}
+    numbers = published(root)
+    assert numbers["demo/lds.ekfac.heldout"]["value"] == 0.5
+    assert numbers["demo/cost.lds.seconds"]["value"] == 2.0
+    assert numbers["demo/cost.overhead.share"]["value"] == pytest.approx(0.2)  # 8 s of work in 10 s of jobs
+
+
+def test_a_second_time_replaces_the_first(root: Path) -> None:
+    publish(root, "demo")
+    (root / "results/published/demo/old.txt").write_text("left over")
+    publish(root, "demo")
+    assert not (root / "results/published/demo/old.txt").exists()
+
+
+def test_an_edited_metric_is_refused_and_nothing_is_published(root: Path) -> None:
+    (root / "results/demo/lds/ekfac/lds.json").write_text('{"a": 1}')
+    with pytest.raises(StudyError, match=r"lds\.ekfac\.heldout: .*lds\.json is not what its receipt says"):
+        publish(root, "demo")
+    assert not (root / "results/published").exists()
+
+
+def test_a_number_of_another_job_is_refused(root: Path) -> None:
+    path = root / "results/demo/summary/numbers/numbers.json"
+    numbers = json.loads(path.read_text())
+    numbers["lds.ekfac.heldout"]["receipt"] = "another"
+    save_json(path, numbers)
+    with pytest.raises(StudyError, match="made by another job than the number says"):
+        publish(root, "demo")
+
+
+def test_an_unfinished_study_is_refused(root: Path) -> None:
+    (root / "results/demo/summary/tables/receipt.json").unlink()
+    with pytest.raises(StudyError, match="not finished"):
+        publish(root, "demo")
+
+
+def test_readme_says_what_is_published_and_stays_short() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert stale(text, published(ROOT)) == []
+    assert len(text.splitlines()) < 200
+    assert text.count("<!-- n:") >= 5  # its numbers are marked, so that this test can see them
