@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _readme(root: Path, check: bool) -> int:
+    from attribution.core.store import save_text
     from attribution.reporting import readme
     from attribution.reporting.publish import published
 
@@ -41,7 +42,7 @@ def _readme(root: Path, check: bool) -> int:
         problems = readme.stale(text, numbers)
         print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
         return 1 if problems else 0
-    path.write_text(readme.update(text, numbers), encoding="utf-8")
+    save_text(path, readme.update(text, numbers))
     return 0
 
 

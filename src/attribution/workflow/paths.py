@@ -1,4 +1,4 @@
-"""Names that stand in paths: studies, cohorts, methods, query kinds.
+"""Names that stand in paths: studies, cohorts, methods, quantities.
 
 A cohort is the set of models that one batched job trains: `full` is the model trained on every example, `crn0_000_031`
 the models of subsets 0 to 31 in replicate 0 under common random numbers (crn), `own1_032_063` those of replicate 1 with
@@ -17,7 +17,6 @@ from attribution.errors import StudyError
 STUDY = r"[a-z][a-z0-9_]*"
 METHOD = r"[a-z][a-z0-9_]*"
 QUANTITY = r"[a-z][a-z0-9_]*"  # what gradients are taken of: loss, squared_norm, ...
-KIND = r"generated|heldout|training"
 DESIGNED = r"full|(?:crn|own)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
 COHORT = rf"{DESIGNED}|{REMOVED}"
