@@ -28,7 +28,7 @@ def spec(monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "toy")  # keeps DVC out: the file is built
     data = {"dataset": "digits", "train": 1000}
     md5 = locked_md5(ROOT, "digits")
-    return {"seed": 0, "data": data, "queries": {"heldout": 50}, "dvc_md5": md5, "job": {}}
+    return {"seed": 0, "data": data, "dvc_md5": md5, "job": {}}
 
 
 def test_both_files_hold_the_datasets_rows(tmp_path, spec):

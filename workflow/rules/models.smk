@@ -17,7 +17,7 @@ rule dataset:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed data queries.heldout", dvc_md5=dataset_md5),
+        spec=spec("seed data", dvc_md5=dataset_md5),
         code=identity.code("dataset"),
         lock=LOCK,
     shell:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attribution.curvature import convolutions
 from attribution.curvature.blocks import CHUNK, Bias, Block, blocks, outer, project, rows_in, rows_out
 from attribution.curvature.capture import backward, forward
 from attribution.curvature.kfac import Basis
@@ -64,22 +65,34 @@ def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, blo
     One position: G_r = b a^T has rank one, so its rotated square is an outer product too, and the sum one GEMM.
     Several: G_r is formed in chunks of rows; Q_A is applied before the sum over positions where they are fewer than O.
     """
-    rows = len(a)
+    rows, pixels = len(a), b.shape[2:]  # of a convolution's output
     b = rows_out(module, b, rows) @ QB  # [R, L, O]
     positions, outputs = b.shape[1:]
     if positions == 1:
         a = project(rows_in(module, a, rows), QA, block)
         return b.squeeze(1).square().mT @ a.squeeze(1).square()
     total = b.new_zeros(outputs, len(QA))
+    rotated = _by_convolution if convolutions.suits(module, a) and block.inputs else _by_places
     step = max(1, CHUNK // (len(QA) * max(positions, outputs)))
     for a_chunk, b_chunk in zip(a.split(step), b.split(step), strict=True):
-        places = rows_in(module, a_chunk, len(a_chunk))  # [chunk, L, I]
-        if positions < outputs:
-            rotated = torch.bmm(b_chunk.mT, project(places, QA, block))
-        else:
-            rotated = outer(places, b_chunk, block) @ QA
-        total += rotated.square_().sum(0)
+        total += rotated(module, a_chunk, b_chunk, QA, block, pixels).square_().sum(0)
     return total
+
+
+def _by_places(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, block: Block, pixels: torch.Size) -> Tensor:
+    """sum_l b_l (a_l, 1)^T Q_A of every row of a [R, ...] and b [R, L, O] -> [R, O, J]."""
+    places = rows_in(module, a, len(a))  # [R, L, I]
+    if b.shape[1] < b.shape[2]:
+        return torch.bmm(b.mT, project(places, QA, block))
+    return outer(places, b, block) @ QA
+
+
+def _by_convolution(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, block: Block, pixels: torch.Size) -> Tensor:
+    """The same, and nothing unfolded."""
+    if b.shape[1] < b.shape[2]:
+        return torch.bmm(b.mT, convolutions.project(module, a, QA, block).mT)
+    b = b.mT.unflatten(2, pixels)  # [R, O, ...]
+    return convolutions.times(convolutions.outer(module, a, b, len(a), block), QA)
 
 
 def mean(eigenvalues: Eigenvalues) -> dict[str, Tensor]:

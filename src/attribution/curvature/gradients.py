@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from attribution.curvature import convolutions
 from attribution.curvature.blocks import Bias, blocks, chunk, outer, rows_in, rows_out
 from attribution.curvature.capture import Site, backward, forward
 from attribution.curvature.rows import Batch
@@ -63,6 +64,9 @@ def group_gradients(
     gradients: dict[str, Tensor] = {}
     for layer, named in blocks(model, bias).items():
         module, a, b = sites[layer].layer, sites[layer].input, returned[layer]
+        if convolutions.suits(module, a):
+            gradients |= {name: convolutions.outer(module, a, b, groups, block) for name, block in named.items()}
+            continue
         step = chunk(module, a, groups)
         parts: dict[str, list[Tensor]] = {name: [] for name in named}
         for a_part, b_part in zip(a.split(step), b.split(step), strict=True):

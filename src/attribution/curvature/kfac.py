@@ -21,8 +21,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from attribution.curvature import convolutions
 from attribution.curvature.blocks import Bias, Block, blocks, chunk, gram, rows_in, rows_out
-from attribution.curvature.capture import backward, forward
+from attribution.curvature.capture import Site, backward, forward
 from attribution.curvature.rows import Batch, Fisher, fisher_vectors
 from attribution.errors import StudyError
 
@@ -70,9 +71,9 @@ def accumulate(
     for batch in batches:
         output, sites = forward(model, batch)
         for layer, named in blocks(model, bias).items():
-            for a, weight in _inputs(sites[layer].layer, sites[layer].input, sharing):
-                for name, block in named.items():
-                    _add(A, name, gram(a, block), weight)
+            for name, block in named.items():
+                for product, weight in _inputs(sites[layer], sharing, block):
+                    _add(A, name, product, weight)
         for u in fisher_vectors(fisher, output, batch, generator):
             returned = backward(output, sites, u, retain=fisher == "type2")
             for layer, named in blocks(model, bias).items():
@@ -113,19 +114,25 @@ def kfac_eigenvalues(basis: Basis) -> dict[str, Tensor]:
     return {name: torch.outer(basis.b[name], basis.a[name]) for name in basis.a}
 
 
-def _inputs(module: nn.Module, a: Tensor, sharing: Sharing) -> Iterator[tuple[Tensor, float]]:
-    """In chunks of rows, the vectors whose outer products make A, [K, I], and the weight 1/L or 1 of a product."""
+def _inputs(site: Site, sharing: Sharing, block: Block) -> Iterator[tuple[Tensor, float]]:
+    """The outer products that make A, summed over a chunk of rows, [J, J], and the weight 1/L or 1 of each sum."""
+    module, a = site.layer, site.input
+    if sharing == "expand" and convolutions.suits(module, a) and convolutions.has_gram(module):
+        yield convolutions.gram(module, a, block), 1 / (site.shape[2] * site.shape[3])
+        return
     for part in a.split(chunk(module, a, len(a))):
         if sharing == "expand":
             places = rows_in(module, part, 1)[0]
-            yield places, len(part) / len(places)
+            yield gram(places, block), len(part) / len(places)
         else:
-            yield rows_in(module, part, len(part)).mean(1), 1.0
+            yield gram(rows_in(module, part, len(part)).mean(1), block), 1.0
 
 
 def _outputs(module: nn.Module, b: Tensor, sharing: Sharing, rows: int) -> Tensor:
     """The vectors whose outer products make B, [K, O]."""
-    return rows_out(module, b, 1)[0] if sharing == "expand" else rows_out(module, b, rows).sum(1)
+    if sharing == "reduce":
+        return rows_out(module, b, rows).sum(1)
+    return rows_out(module, b, 1)[0] if isinstance(module, nn.Linear) else b.transpose(0, 1).flatten(1).mT
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor, weight: float) -> None:

@@ -24,12 +24,12 @@ class Draw:
     heldout: np.ndarray
 
 
-def draw(dataset: Dataset, seed: int, train: int, heldout: int) -> Draw:
-    """Draw `train` training examples and the pool of at least `heldout` others.
+def draw(dataset: Dataset, seed: int, train: int) -> Draw:
+    """Draw `train` training examples; the pool is what may be held out.
 
     One permutation of all rows (stream "data", "order") is read from its front for the training set and from its back
     for the held-out pool: a larger `train` keeps the first training rows and the first held-out rows. The pool is the
-    source's test part where it has one, else all rows not trained on. Raises StudyError where there are too few.
+    source's test part where it has one, else all rows not trained on. Raises StudyError where `train` is too many.
     """
     order = rng(seed, "data", "order").permutation(len(dataset.labels))
     tested = dataset.split[order] == TEST_PART
@@ -37,6 +37,4 @@ def draw(dataset: Dataset, seed: int, train: int, heldout: int) -> Draw:
     if not 0 < train <= len(trainable):
         raise StudyError(f"data.train: {train}, but {dataset.name} has {len(trainable)} training examples")
     pool = order[tested] if tested.any() else trainable[train:]
-    if heldout > len(pool):
-        raise StudyError(f"queries.heldout: {heldout}, but {dataset.name} has {len(pool)} examples left to hold out")
     return Draw(train=trainable[:train], heldout=pool[::-1])

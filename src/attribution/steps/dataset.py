@@ -22,7 +22,7 @@ def run(job: Job) -> None:
     path = Path(dataset_path(data["dataset"]))
     provide(path, data["dataset"], job.spec["dvc_md5"])
     whole = datasets.load(path)
-    drawn = draw(whole, job.spec["seed"], data["train"], job.spec["queries"]["heldout"])
+    drawn = draw(whole, job.spec["seed"], data["train"])
     meta = {"dataset": whole.name, "source": whole.source, "licence": whole.licence}
     for name, rows in (("train", drawn.train), ("heldout", drawn.heldout)):
         tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": rows}

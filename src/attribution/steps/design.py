@@ -15,11 +15,15 @@ OUTPUTS = {"subsets.safetensors": "bitwise"}
 
 
 def run(job: Job) -> None:
-    """`full` is every example under the shared stream of replicate 0; the others are random subsets."""
+    """`full` and the seeds hold every example, `full` under the shared stream of replicate 0; the others are random."""
     cohort, examples = job.spec["job"], job.spec["data"]["train"]
     stream, replicate = cohort["stream"], cohort["replicate"]
     if stream == "full":
         numbers, members, names, streams = [0], np.arange(examples)[None], ["full"], [["crn", 0]]
+    elif stream == "seeds":
+        numbers = range(cohort["first"], cohort["last"] + 1)
+        members = np.tile(np.arange(examples), (len(numbers), 1))
+        names, streams = [f"seed{number}" for number in numbers], [["seed", number] for number in numbers]
     else:
         numbers = range(cohort["first"], cohort["last"] + 1)
         fraction = job.spec["design"]["fraction"]

@@ -41,10 +41,11 @@ def models(path: Path, device: torch.device) -> Stack:
     return load_tensors(path, "pt", str(device))
 
 
-def single(path: Path, denoiser: dict[str, Any], shape: tuple[int, int, int], device: torch.device) -> nn.Module:
-    """The denoiser with the weights of the one model in `path`; StudyError where the file holds another number."""
-    stack = models(path, device)
-    count = len(next(iter(stack.values())))
-    if count != 1:
-        raise StudyError(f"{path}: holds {count} models, one was expected")
-    return loaded(build(denoiser, shape).to(device), member(stack, 0))
+def single(
+    path: Path, denoiser: dict[str, Any], shape: tuple[int, int, int], device: torch.device, name: str = "full"
+) -> nn.Module:
+    """The denoiser with the weights of the model called `name` in the cohort's file; StudyError where it has none."""
+    names = load_meta(path).get("names", [])
+    if name not in names:
+        raise StudyError(f"{path}: holds no model {name!r} (its models: {', '.join(names) or 'unnamed'})")
+    return loaded(build(denoiser, shape).to(device), member(models(path, device), names.index(name)))

@@ -11,6 +11,7 @@ from attribution.core import device as devices
 from attribution.core.rng import rng
 from attribution.core.store import save_tensors
 from attribution.diffusion.sampler import sample
+from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
 
@@ -24,6 +25,10 @@ def run(job: Job) -> None:
     job.record |= devices.describe(device)
     train, heldout = (inputs.examples(job.input(name), device) for name in ("train", "heldout"))
     counts = spec["queries"]
+    if counts["heldout"] > len(heldout.names):
+        raise StudyError(
+            f"queries.heldout: {counts['heldout']}, but {len(heldout.names)} examples are left to hold out"
+        )
     rows = {
         "generated": np.arange(counts["generated"]),
         "heldout": np.arange(counts["heldout"]),

@@ -2,8 +2,10 @@
 
 A cohort is the set of models that one batched job trains: `full` is the model trained on every example, `crn0_000_031`
 the models of subsets 0 to 31 in replicate 0 under common random numbers (crn), `own1_032_063` those of replicate 1 with
-a seed of their own each (the control). Numbers have three digits, more where needed. Cohorts are cut at multiples of
-design.cohort, so a larger design keeps the names of all full cohorts and with them their trained models.
+a seed of their own each (the control), `seeds0_001_003` the models seed1 to seed3, trained on every example from other
+seeds: with `full` they are what ensembles of scores average over. Numbers have three digits, more where needed. Cohorts
+are cut at multiples of design.cohort, so a larger design keeps the names of all full cohorts and with them their
+trained models.
 `without10_ekfac` are the models retrained without the top 10% of examples by a method's scores, query by query;
 `without0_random`, without anything removed, is what they are compared with.
 """
@@ -17,11 +19,11 @@ from attribution.errors import StudyError
 STUDY = r"[a-z][a-z0-9_]*"
 METHOD = r"[a-z][a-z0-9_]*"
 QUANTITY = r"[a-z][a-z0-9_]*"  # what gradients are taken of: loss, squared_norm, ...
-DESIGNED = r"full|(?:crn|own)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
+DESIGNED = r"full|(?:crn|own|seeds)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
 COHORT = rf"{DESIGNED}|{REMOVED}"
 
-_PARTS = re.compile(r"(crn|own)(\d+)_(\d{3,})_(\d{3,})")
+_PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def parse(name: str) -> Cohort | Removal:
         if cohort.name == name and cohort.first <= cohort.last:
             return cohort
     raise StudyError(
-        f"{name}: not a cohort (expected full, or <crn|own><replicate>_<first>_<last>, as in crn0_000_031)"
+        f"{name}: not a cohort (expected full, or <crn|own|seeds><replicate>_<first>_<last>, as in crn0_000_031)"
     )
 
 
@@ -86,6 +88,11 @@ def cohorts(config: dict[str, Any]) -> list[str]:
                 last = min(first + design["cohort"], subsets) - 1
                 names.append(Cohort(stream, replicate, first, last).name)
     return names
+
+
+def seeds(config: dict[str, Any]) -> Cohort:
+    """The models beside `full` that are trained on every example: seed1 to seed<ensemble.models - 1>."""
+    return Cohort("seeds", 0, 1, config["ensemble"]["models"] - 1)
 
 
 def removals(config: dict[str, Any]) -> list[str]:

@@ -95,7 +95,7 @@ SOME = {
     ),
     "queries.generated": (lambda study: study["queries"].update(generated=2), QUERIED),
     "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
-    "queries.heldout": (lambda study: study["queries"].update(heldout=3), f"dataset {TRAINED}"),
+    "queries.heldout": (lambda study: study["queries"].update(heldout=3), QUERIED),
     "a pinned package": ([(PINS, "\nnumpy==", "\nnumpy==0")], "*"),
     "the bytes of the dataset": ([("dvc.lock", DIGITS, DIGITS[::-1])], f"dataset {TRAINED}"),
 }
