@@ -18,7 +18,7 @@ CODES, LOW, SCALE = "codes/", "low/", "scale/"
 
 
 def save_gradients(path: Path, gradients: dict[str, Tensor], bits: int, meta: Mapping[str, Any] | None = None) -> None:
-    """Write gradients [n, O, J] a block in 32 bits, or in 8, quantised example by example; StudyError for other bits."""
+    """Write gradients [n, O, J] a block in 32 bits, or in 8, quantised example by example; StudyError otherwise."""
     if bits not in (8, 32):
         raise StudyError(f"gradients are stored in 8 or 32 bits, not in {bits}")
     if bits == 32:
