@@ -4,10 +4,11 @@
 #
 # Paths are results/{study}/{kind}/{who}/<file>: one job writes one folder, and no other job writes there.
 #   data/images        training set and held-out pool        losses/{cohort}    every model's loss on every query
-#   design/{cohort}    the subsets of a cohort               gradients/{set}_{quantity}, gram/{quantity}, rotated/...
-#   models/{cohort}    its trained denoisers                 scores/{method}, lds/{method}            of a method
-#   queries/all        generated, held-out, training         summary/{numbers,tables,figures}         of the study
-# Wildcards are words: a study, a method, a cohort (full, crn<replicate>_<first>_<last>, own<replicate>_<first>_<last>).
+#   design/{cohort}    the subsets of a cohort               gradients, gram    of a model (full, seed1, ...)
+#   models/{cohort}    its trained denoisers                 factors, basis, eigenvalues, rotated    its curvature
+#   queries/all        generated, held-out, training         scores/{model}/{method}, lds/{method}   of a method
+#   checkpoints        the full model while it trains        summary/{numbers,tables,figures}        of the study
+# Names in paths: workflow/paths.py. A training set's gradients and curvature are made part by part (gradients.shard).
 # Every job leaves receipt.json beside its outputs. script:, run:, cache: and --touch are forbidden (docs/provenance.md).
 import os
 import sys
@@ -26,7 +27,7 @@ os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 from attribution.tracking import handlers
 from attribution.workflow import config as configs
 from attribution.workflow import guard, identity, inputs, paths
-from attribution.workflow.inputs import of_ranking, of_set
+from attribution.workflow.inputs import of_ranking, of_set, of_trajectories
 from attribution.workflow.refusal import one_line
 from attribution.workflow.spec import lock_hash
 
@@ -42,7 +43,9 @@ spec = partial(identity.spec, STUDIES)
 cohorts = partial(inputs.of_cohorts, STUDIES)
 methods = partial(inputs.of_methods, STUDIES)
 removals = partial(inputs.of_removals, STUDIES)
-of_choice = partial(inputs.of_choice, STUDIES)
+files = partial(inputs.files, STUDIES)
+of_ensemble = partial(inputs.of_ensemble, STUDIES)
+of_measured = inputs.of_measured(STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
@@ -54,13 +57,20 @@ wildcard_constraints:
     study=paths.STUDY,
     method=paths.METHOD,
     cohort=paths.COHORT,
+    model=paths.MODEL,
     set="train|queries",
+    part=paths.PART,
     quantity=paths.QUANTITY,
+    measurement=paths.QUANTITY,
+    feature=paths.QUANTITY,
+    projection=paths.PROJECTION,
+    curvature=paths.CURVATURE,
 
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/curvature.smk"
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/removal.smk"
 include: "workflow/rules/summary.smk"

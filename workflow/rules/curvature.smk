@@ -1,18 +1,19 @@
-# What influence is made of: gradients and curvature of the full model.
+# What influence is made of: gradients and curvature of a model (full, or of another seed), part by part of the examples.
 
 
-# Per-example gradients of a quantity of the full model (its loss, ...), mean over many draws.
+# Per-example gradients of a quantity (the loss, ...), mean over many draws.
 rule gradients:
     input:
-        model="results/{study}/models/full/models.safetensors",
+        model=files("results/{study}/models/{cohort}/models.safetensors"),
         data=of_set,
+        trajectories=of_trajectories,
     output:
-        gradients="results/{study}/gradients/{set}_{quantity}/gradients.safetensors",
-        receipt="results/{study}/gradients/{set}_{quantity}/receipt.json",
+        gradients="results/{study}/gradients/{model}/{set}/{quantity}/{part}/gradients.safetensors",
+        receipt="results/{study}/gradients/{model}/{set}/{quantity}/{part}/receipt.json",
     log:
-        "results/{study}/logs/gradients/{set}_{quantity}.log",
+        "results/{study}/logs/gradients/{model}/{set}/{quantity}/{part}.log",
     benchmark:
-        "results/{study}/logs/gradients/{set}_{quantity}.tsv"
+        "results/{study}/logs/gradients/{model}/{set}/{quantity}/{part}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -24,86 +25,85 @@ rule gradients:
         lock=LOCK,
     shell:
         "python -m attribution.steps.gradients"
-        " --out results/{wildcards.study}/gradients/{wildcards.set}_{wildcards.quantity}"
+        " --out results/{wildcards.study}/gradients/{wildcards.model}/{wildcards.set}/{wildcards.quantity}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
+        " --trajectories {input.trajectories}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
 
-# Their inner products.
+# Inner products of the queries' gradients and the training set's, projected or not.
 rule gram:
     input:
-        train="results/{study}/gradients/train_{quantity}/gradients.safetensors",
-        queries="results/{study}/gradients/queries_{quantity}/gradients.safetensors",
+        train=files("results/{study}/gradients/{model}/train/{feature}/{part}/gradients.safetensors"),
+        queries="results/{study}/gradients/{model}/queries/{measurement}/all/gradients.safetensors",
     output:
-        gram="results/{study}/gram/{quantity}/gram.safetensors",
-        receipt="results/{study}/gram/{quantity}/receipt.json",
+        gram="results/{study}/gram/{model}/{measurement}/{feature}/{projection}/gram.safetensors",
+        receipt="results/{study}/gram/{model}/{measurement}/{feature}/{projection}/receipt.json",
     log:
-        "results/{study}/logs/gram/{quantity}.log",
+        "results/{study}/logs/gram/{model}/{measurement}/{feature}/{projection}.log",
     benchmark:
-        "results/{study}/logs/gram/{quantity}.tsv"
+        "results/{study}/logs/gram/{model}/{measurement}/{feature}/{projection}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec(""),
+        spec=spec("seed"),
         code=identity.code("gram"),
         lock=LOCK,
     shell:
         "python -m attribution.steps.gram"
-        " --out results/{wildcards.study}/gram/{wildcards.quantity}"
+        " --out results/{wildcards.study}/gram/{wildcards.model}/{wildcards.measurement}/{wildcards.feature}/{wildcards.projection}"
         " --train {input.train}"
         " --queries {input.queries}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
 
-# Kronecker factors of the GGN, their eigenbasis, and corrected eigenvalues.
-rule curvature:
+# Kronecker factors of a Fisher matrix, summed over a part of the examples.
+rule factors:
     input:
-        model="results/{study}/models/full/models.safetensors",
+        model=files("results/{study}/models/{cohort}/models.safetensors"),
         data="results/{study}/data/images/train.safetensors",
     output:
-        basis="results/{study}/curvature/full/basis.safetensors",
-        eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
-        receipt="results/{study}/curvature/full/receipt.json",
+        factors="results/{study}/factors/{model}/{curvature}/{part}/factors.safetensors",
+        receipt="results/{study}/factors/{model}/{curvature}/{part}/receipt.json",
     log:
-        "results/{study}/logs/curvature.log",
+        "results/{study}/logs/factors/{model}/{curvature}/{part}.log",
     benchmark:
-        "results/{study}/logs/curvature.tsv"
+        "results/{study}/logs/factors/{model}/{curvature}/{part}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion curvature"),
-        code=identity.code("curvature"),
+        spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
+        code=identity.code("factors"),
         lock=LOCK,
     shell:
-        "python -m attribution.steps.curvature"
-        " --out results/{wildcards.study}/curvature/full"
+        "python -m attribution.steps.factors"
+        " --out results/{wildcards.study}/factors/{wildcards.model}/{wildcards.curvature}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
 
-# The gradients in that basis: a damping sweep then costs a product each.
-rule rotate:
+# Their eigenbasis, from the sums of all parts.
+rule basis:
     input:
-        gradients="results/{study}/gradients/{set}_{quantity}/gradients.safetensors",
-        basis="results/{study}/curvature/full/basis.safetensors",
+        factors=files("results/{study}/factors/{model}/{curvature}/{part}/factors.safetensors"),
     output:
-        gradients="results/{study}/rotated/{set}_{quantity}/gradients.safetensors",
-        receipt="results/{study}/rotated/{set}_{quantity}/receipt.json",
+        basis="results/{study}/basis/{model}/{curvature}/basis.safetensors",
+        receipt="results/{study}/basis/{model}/{curvature}/receipt.json",
     log:
-        "results/{study}/logs/rotate/{set}_{quantity}.log",
+        "results/{study}/logs/basis/{model}/{curvature}.log",
     benchmark:
-        "results/{study}/logs/rotate/{set}_{quantity}.tsv"
+        "results/{study}/logs/basis/{model}/{curvature}.tsv"
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -111,11 +111,72 @@ rule rotate:
         gpu=need("gpu"),
     params:
         spec=spec(""),
+        code=identity.code("basis"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.basis"
+        " --out results/{wildcards.study}/basis/{wildcards.model}/{wildcards.curvature}"
+        " --factors {input.factors}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Corrected eigenvalues in that basis, summed over a part of the examples.
+rule eigenvalues:
+    input:
+        model=files("results/{study}/models/{cohort}/models.safetensors"),
+        data="results/{study}/data/images/train.safetensors",
+        basis="results/{study}/basis/{model}/{curvature}/basis.safetensors",
+    output:
+        eigenvalues="results/{study}/eigenvalues/{model}/{curvature}/{part}/eigenvalues.safetensors",
+        receipt="results/{study}/eigenvalues/{model}/{curvature}/{part}/receipt.json",
+    log:
+        "results/{study}/logs/eigenvalues/{model}/{curvature}/{part}.log",
+    benchmark:
+        "results/{study}/logs/eigenvalues/{model}/{curvature}/{part}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
+        code=identity.code("eigenvalues"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.eigenvalues"
+        " --out results/{wildcards.study}/eigenvalues/{wildcards.model}/{wildcards.curvature}/{wildcards.part}"
+        " --model {input.model}"
+        " --data {input.data}"
+        " --basis {input.basis}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Gradients in that basis: a damping sweep then costs a product each.
+rule rotate:
+    input:
+        gradients="results/{study}/gradients/{model}/{set}/{quantity}/{part}/gradients.safetensors",
+        basis="results/{study}/basis/{model}/{curvature}/basis.safetensors",
+    output:
+        gradients="results/{study}/rotated/{model}/{curvature}/{set}/{quantity}/{part}/gradients.safetensors",
+        receipt="results/{study}/rotated/{model}/{curvature}/{set}/{quantity}/{part}/receipt.json",
+    log:
+        "results/{study}/logs/rotate/{model}/{curvature}/{set}/{quantity}/{part}.log",
+    benchmark:
+        "results/{study}/logs/rotate/{model}/{curvature}/{set}/{quantity}/{part}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("gradients.bits"),
         code=identity.code("rotate"),
         lock=LOCK,
     shell:
         "python -m attribution.steps.rotate"
-        " --out results/{wildcards.study}/rotated/{wildcards.set}_{wildcards.quantity}"
+        " --out results/{wildcards.study}/rotated/{wildcards.model}/{wildcards.curvature}/{wildcards.set}/{wildcards.quantity}/{wildcards.part}"
         " --gradients {input.gradients}"
         " --basis {input.basis}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"

@@ -4,7 +4,7 @@
 # One method against the retrained models.
 rule lds:
     input:
-        scores="results/{study}/scores/{method}/scores.safetensors",
+        scores="results/{study}/scores/full/{method}/scores.safetensors",
         queries="results/{study}/queries/all/queries.safetensors",
         subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
         losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),

@@ -93,6 +93,7 @@ rule queries:
         heldout="results/{study}/data/images/heldout.safetensors",
     output:
         queries="results/{study}/queries/all/queries.safetensors",
+        trajectories="results/{study}/queries/all/trajectories.safetensors",
         receipt="results/{study}/queries/all/receipt.json",
     log:
         "results/{study}/logs/queries.log",
@@ -122,6 +123,7 @@ rule measure:
     input:
         models="results/{study}/models/{cohort}/models.safetensors",
         queries="results/{study}/queries/all/queries.safetensors",
+        trajectories=of_measured,
     output:
         losses="results/{study}/losses/{cohort}/losses.safetensors",
         receipt="results/{study}/losses/{cohort}/receipt.json",
@@ -143,5 +145,6 @@ rule measure:
         " --out results/{wildcards.study}/losses/{wildcards.cohort}"
         " --models {input.models}"
         " --queries {input.queries}"
+        " --trajectories {input.trajectories}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"

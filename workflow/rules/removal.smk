@@ -4,7 +4,7 @@
 # For each query, the training set without its highest-scoring examples.
 rule remove:
     input:
-        scores=of_ranking("results/{study}/scores/{method}/scores.safetensors"),
+        scores=of_ranking("results/{study}/scores/full/{method}/scores.safetensors"),
         lds=of_ranking("results/{study}/lds/{method}/lds.json"),
         queries="results/{study}/queries/all/queries.safetensors",
     output:

@@ -7,17 +7,17 @@ rule score_similarity:
         queries="results/{study}/queries/all/queries.safetensors",
         train="results/{study}/data/images/train.safetensors",
     output:
-        scores="results/{study}/scores/{method}/scores.safetensors",
-        receipt="results/{study}/scores/{method}/receipt.json",
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
-        "results/{study}/logs/score_similarity/{method}.log",
+        "results/{study}/logs/score_similarity/{model}/{method}.log",
     benchmark:
-        "results/{study}/logs/score_similarity/{method}.tsv"
+        "results/{study}/logs/score_similarity/{model}/{method}.tsv"
     wildcard_constraints:
         method="random|pixel_cosine|pixel_l2",
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=10,
         gpu=0,
     params:
@@ -26,7 +26,7 @@ rule score_similarity:
         lock=LOCK,
     shell:
         "python -m attribution.steps.score_similarity"
-        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --queries {input.queries}"
         " --train {input.train}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
@@ -36,16 +36,16 @@ rule score_similarity:
 # Methods that need the inner products of gradients.
 rule score_gradients:
     input:
-        gram=of_choice("results/{study}/gram/{quantity}/gram.safetensors", "feature"),
+        gram=files("results/{study}/gram/{model}/{measurement}/{feature}/{projection}/gram.safetensors"),
     output:
-        scores="results/{study}/scores/{method}/scores.safetensors",
-        receipt="results/{study}/scores/{method}/receipt.json",
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
-        "results/{study}/logs/score_gradients/{method}.log",
+        "results/{study}/logs/score_gradients/{model}/{method}.log",
     benchmark:
-        "results/{study}/logs/score_gradients/{method}.tsv"
+        "results/{study}/logs/score_gradients/{model}/{method}.tsv"
     wildcard_constraints:
-        method="gradient_dot|gradient_cosine|d?trak(_[a-z0-9]+)*|relative_if|renormalised_if",
+        method=paths.KERNEL,
     threads: 1
     resources:
         mem_mb=2000,
@@ -57,28 +57,28 @@ rule score_gradients:
         lock=LOCK,
     shell:
         "python -m attribution.steps.score_gradients"
-        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --gram {input.gram}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
 
-# Methods that precondition gradients by curvature.
+# Methods that precondition gradients by curvature, part by part of the training set.
 rule score_influence:
     input:
-        queries=of_choice("results/{study}/rotated/queries_{quantity}/gradients.safetensors", "measurement"),
-        train="results/{study}/rotated/train_loss/gradients.safetensors",
-        basis="results/{study}/curvature/full/basis.safetensors",
-        eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
+        queries=files("results/{study}/rotated/{model}/{curvature}/queries/{measurement}/all/gradients.safetensors"),
+        train=files("results/{study}/rotated/{model}/{curvature}/train/loss/{part}/gradients.safetensors"),
+        basis=files("results/{study}/basis/{model}/{curvature}/basis.safetensors"),
+        eigenvalues=files("results/{study}/eigenvalues/{model}/{curvature}/{part}/eigenvalues.safetensors"),
     output:
-        scores="results/{study}/scores/{method}/scores.safetensors",
-        receipt="results/{study}/scores/{method}/receipt.json",
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
-        "results/{study}/logs/score_influence/{method}.log",
+        "results/{study}/logs/score_influence/{model}/{method}.log",
     benchmark:
-        "results/{study}/logs/score_influence/{method}.tsv"
+        "results/{study}/logs/score_influence/{model}/{method}.tsv"
     wildcard_constraints:
-        method="e?kfac(_[a-z0-9]+)*",
+        method=paths.INFLUENCE,
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
@@ -90,7 +90,7 @@ rule score_influence:
         lock=LOCK,
     shell:
         "python -m attribution.steps.score_influence"
-        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --queries {input.queries}"
         " --train {input.train}"
         " --basis {input.basis}"
@@ -99,38 +99,68 @@ rule score_influence:
         " > {log} 2>&1"
 
 
-# Methods whose curvature needs no eigenbasis: its diagonal, or the GGN of sampled rows.
+# Methods whose curvature needs no eigenbasis: its diagonal, the GGN itself, the GGN of sampled rows.
 rule score_curvature:
     input:
-        model="results/{study}/models/full/models.safetensors",
+        model=files("results/{study}/models/{cohort}/models.safetensors"),
         data="results/{study}/data/images/train.safetensors",
-        queries=of_choice("results/{study}/gradients/queries_{quantity}/gradients.safetensors", "measurement"),
-        train="results/{study}/gradients/train_loss/gradients.safetensors",
+        queries=files("results/{study}/gradients/{model}/queries/{measurement}/all/gradients.safetensors"),
+        train=files("results/{study}/gradients/{model}/train/loss/{part}/gradients.safetensors"),
     output:
-        scores="results/{study}/scores/{method}/scores.safetensors",
-        receipt="results/{study}/scores/{method}/receipt.json",
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
-        "results/{study}/logs/score_curvature/{method}.log",
+        "results/{study}/logs/score_curvature/{model}/{method}.log",
     benchmark:
-        "results/{study}/logs/score_curvature/{method}.tsv"
+        "results/{study}/logs/score_curvature/{model}/{method}.tsv"
     wildcard_constraints:
-        method="diagonal|exact_ggn",
+        method=paths.ROWS,
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion curvature.fisher curvature.batch curvature.bias methods.{method}"),
+        spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method}"),
         code=identity.code("score_curvature"),
         lock=LOCK,
     shell:
         "python -m attribution.steps.score_curvature"
-        " --out results/{wildcards.study}/scores/{wildcards.method}"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --model {input.model}"
         " --data {input.data}"
         " --queries {input.queries}"
         " --train {input.train}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# The mean over models of other seeds of a method's scores.
+rule score_ensemble:
+    input:
+        scores=of_ensemble("results/{study}/scores/{model}/{method}/scores.safetensors"),
+    output:
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_ensemble/{model}/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_ensemble/{model}/{method}.tsv"
+    wildcard_constraints:
+        method=paths.ENSEMBLE,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec(""),
+        code=identity.code("score_ensemble"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_ensemble"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
+        " --scores {input.scores}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -141,8 +171,8 @@ rule sweep_draws:
         model="results/{study}/models/full/models.safetensors",
         data="results/{study}/data/images/train.safetensors",
         queries="results/{study}/queries/all/queries.safetensors",
-        basis="results/{study}/curvature/full/basis.safetensors",
-        eigenvalues="results/{study}/curvature/full/eigenvalues.safetensors",
+        basis=files("results/{study}/basis/full/{curvature}/basis.safetensors"),
+        eigenvalues=files("results/{study}/eigenvalues/full/{curvature}/{part}/eigenvalues.safetensors"),
     output:
         scores="results/{study}/draws/scores/scores.safetensors",
         receipt="results/{study}/draws/scores/receipt.json",

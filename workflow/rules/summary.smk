@@ -74,7 +74,7 @@ rule figures:
     input:
         lds=methods("results/{study}/lds/{method}/lds.json"),
         arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
-        scores=methods("results/{study}/scores/{method}/scores.safetensors"),
+        scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
         ceiling="results/{study}/ceiling/all/ceiling.json",
         removal="results/{study}/removal/all/removal.json",
         draws="results/{study}/draws/lds/lds.json",

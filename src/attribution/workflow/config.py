@@ -9,7 +9,7 @@ from typing import Any
 
 from attribution.errors import StudyError
 from attribution.workflow.config_rules import broken_rule
-from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve, types
+from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve, schema_of, types
 
 
 def load(path: Path | str, schema_path: Path | str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _as_floats(value: Any, schema: Schema, whole: Schema) -> Any:
     if "oneOf" in schema:
         schema = schema["oneOf"][kinds(schema).index(value["kind"])]
     if isinstance(value, dict):
-        return {name: _as_floats(item, schema["properties"][name], whole) for name, item in value.items()}
+        return {name: _as_floats(item, schema_of(schema, name, whole), whole) for name, item in value.items()}
     if isinstance(value, list):
         return [_as_floats(item, schema["items"], whole) for item in value]
     return float(value) if "number" in types(schema) and value is not None else value

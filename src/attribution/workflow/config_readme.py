@@ -3,6 +3,7 @@
 `python -m attribution.workflow.config_readme` writes it; with `--check` it exits with 1 where the file is stale.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,26 +64,53 @@ def main(arguments: list[str], root: Path | str = ".") -> int:
 
 
 def _rows(prefix: str, section: Schema, whole: Schema, example: dict[str, Any]) -> list[list[str]]:
-    """One row a key; a section within a section has a row of its own and its keys below it."""
-    rows = []
-    for name, part in section["properties"].items():
-        part = resolve(part, whole)
+    """One row a key; a section within a section has a row of its own and its keys below it; so has a pattern of keys."""
+    rows: list[list[str]] = []
+    first: dict[str, str] = {}  # shared definition -> the key below which it is written out
+    named = section.get("properties", {})
+    for name, reference in named.items():
+        part, shared = resolve(reference, whole), reference.get("$ref", name)
         rows.append(_row(prefix, name, part, section, example))
-        if part.get("properties"):
-            rows += _rows(f"{prefix}{name}.", part, whole, example.get(name, {}))
+        if shared in first and _has_keys(part):
+            rows[-1][2] = f"as `{first[shared]}`"
+        elif shared not in first:
+            first[shared] = name
+            rows += _keys_of(f"{prefix}{name}.", part, whole, example.get(name, {}))
+    for pattern, part in section.get("patternProperties", {}).items():
+        part, label = resolve(part, whole), _label(pattern)
+        fitting = [value for name, value in example.items() if name not in named and re.search(pattern, name)]
+        rows.append(_row(prefix, label, part, section, {}))
+        if not named:  # else its keys stand below a name already
+            rows += _keys_of(f"{prefix}{label}.", part, whole, fitting[0] if fitting else {})
     return rows
 
 
+def _keys_of(prefix: str, part: Schema, whole: Schema, example: dict[str, Any]) -> list[list[str]]:
+    return _rows(prefix, part, whole, example) if _has_keys(part) else []
+
+
+def _has_keys(part: Schema) -> bool:
+    return bool(part.get("properties") or part.get("patternProperties"))
+
+
+def _label(pattern: str) -> str:
+    """A pattern of keys as one reads it: `(trak, dtrak)_<words>`, `<name>`."""
+    text = pattern.removeprefix("^").removesuffix("$").replace("[a-z][a-z0-9_]*", "<name>")
+    return text.replace("[a-z0-9_]+", "<words>").replace("|", ", ")
+
+
 def _row(prefix: str, name: str, part: Schema, section: Schema, example: dict[str, Any]) -> list[str]:
-    optional = name not in section.get("required", [])
+    optional = name in section.get("properties", {}) and name not in section.get("required", [])
     kind, _, limits = describe(part).partition(" ")
     if kind == "one" or "const" in part:
         words = all(isinstance(choice, str) for choice in part.get("enum", []))
         kind, limits = "word" if words else "integer", describe(part)
+    if "pattern" in part:
+        kind, limits = "text", f"`{part['pattern']}`".replace("|", "\\|")
     if part.get("type") == "array":
-        kind, limits = "list", describe(part).removeprefix("list of ")
+        kind, limits = "list", describe(part).removeprefix("list of ").replace("|", "\\|")
     if part.get("type") == "object":
-        kind, limits = "section", "" if part.get("properties") else "{}"
+        kind, limits = "section", "" if _has_keys(part) else "{}"
     value = example.get(name, "")
     shown = "" if value == "" or (isinstance(value, dict) and value) else f"`{_plain(value)}`"
     meaning = part["description"] + (" (optional)" if optional else "")

@@ -8,7 +8,7 @@ IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000}
 
 def broken_rule(config: dict[str, Any]) -> tuple[str, str] | None:
     """Dotted key and message of the first rule that a config (valid by its schema) breaks, else None."""
-    for rule in (_design, _queries, _diffusion, _training, _denoiser, _dampings, _draws, _removal):
+    for rule in RULES:
         if problem := rule(config):
             return problem
     return None
@@ -77,6 +77,46 @@ def _dampings(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _methods(config: dict[str, Any]) -> tuple[str, str] | None:
+    kinds, timesteps = config["curvature"]["kinds"], config["diffusion"]["timesteps"]
+    for method, settings in config["methods"].items():
+        curvature, measured = settings.get("curvature"), settings.get("measurement", "")
+        if curvature is not None and curvature not in kinds:
+            return f"methods.{method}.curvature", f"{curvature!r} is none of curvature.kinds ({', '.join(kinds)})"
+        if problem := _timestep(measured, timesteps):
+            return f"methods.{method}.measurement", problem
+        if "of" in settings and not config["methods"].get(settings["of"], {}).get("measurement"):
+            return f"methods.{method}.of", f"{settings['of']!r} is no method of the study that works on gradients"
+    return None
+
+
+def _quantities(config: dict[str, Any]) -> tuple[str, str] | None:
+    for quantity in config["measurement"]["quantities"]:
+        if problem := _timestep(quantity, config["diffusion"]["timesteps"]):
+            return "measurement.quantities", problem
+    return None
+
+
+def _timestep(quantity: str, timesteps: int) -> str | None:
+    """What is wrong with a loss_at_<t> that names a timestep which the chain does not have."""
+    number = quantity.removeprefix("loss_at_")
+    if number == quantity or int(number) < timesteps:
+        return None
+    return f"{quantity}: the timesteps are 0 to {timesteps - 1}"
+
+
+def _checkpoints(config: dict[str, Any]) -> tuple[str, str] | None:
+    count, steps = config["checkpoints"]["count"], config["training"]["steps"]
+    return ("checkpoints.count", _more(count, "training.steps", steps)) if count > steps else None
+
+
+def _compare(config: dict[str, Any]) -> tuple[str, str] | None:
+    for pair in config["evaluation"]["compare"]:
+        if absent := [method for method in pair if method not in config["methods"]]:
+            return "evaluation.compare", f"{', '.join(absent)} not among the study's methods"
+    return None
+
+
 def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
     swept = ("gradient_dot", "trak", "ekfac")
     if absent := [method for method in swept if method not in config["methods"]]:
@@ -101,3 +141,19 @@ def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
 
 def _more(value: float, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
+
+
+RULES = (
+    _design,
+    _queries,
+    _diffusion,
+    _training,
+    _denoiser,
+    _dampings,
+    _methods,
+    _quantities,
+    _checkpoints,
+    _draws,
+    _removal,
+    _compare,
+)

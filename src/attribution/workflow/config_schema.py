@@ -1,6 +1,7 @@
 """A config held to its schema, and the schema in words: which key is wrong, what stands there, what may stand there."""
 
 import math
+import re
 from typing import Any
 
 from attribution.workflow.spec import nearest
@@ -32,6 +33,12 @@ def resolve(schema: Schema, whole: Schema) -> Schema:
     return whole["$defs"][schema["$ref"].removeprefix("#/$defs/")] | {k: v for k, v in schema.items() if k != "$ref"}
 
 
+def schema_of(section: Schema, name: str, whole: Schema) -> Schema:
+    """The schema of a section's key, by its name or by the first pattern that it fits."""
+    by_pattern = (part for pattern, part in section.get("patternProperties", {}).items() if re.search(pattern, name))
+    return resolve(section.get("properties", {}).get(name) or next(by_pattern), whole)
+
+
 def describe(schema: Schema) -> str:
     """What a schema allows, in words: `integer >= 1`, `one of mc, type2`, `list of number > 0`."""
     if "oneOf" in schema:
@@ -40,6 +47,8 @@ def describe(schema: Schema) -> str:
         return str(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
+    if "pattern" in schema:
+        return f"text like {schema['pattern']}"
     if schema.get("type") == "array":
         fewest = f" (at least {schema['minItems']})" if schema.get("minItems", 0) > 1 else ""
         return f"list of {describe(schema['items'])}{fewest}"
@@ -82,7 +91,8 @@ def _explain(error: Any, whole: Schema) -> tuple[str, str]:
     key, schema, value = _dotted(error), error.schema, error.instance
     if error.validator == "additionalProperties":
         allowed = list(schema.get("properties", {}))
-        name = next(name for name in value if name not in allowed)
+        patterns = schema.get("patternProperties", {})
+        name = next(key for key in value if key not in allowed and not any(re.search(p, key) for p in patterns))
         message = f"unknown key; {nearest(name, allowed)}(allowed: {', '.join(allowed) or 'none'})"
         return f"{key}.{name}".lstrip("."), message
     if error.validator == "required":

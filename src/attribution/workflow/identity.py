@@ -18,7 +18,7 @@ Param = Callable[[Any], str]  # of Snakemake's wildcards
 def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[str], Any]) -> Param:
     """The canonical spec of a job: the config keys it reads (`{method}` stands for the wildcard), and "job".
 
-    "job" holds the wildcards but the study, a cohort's spelled out and a method's module added. `derived` adds values
+    "job" holds the wildcards but the study, a cohort's and a part's spelled out and a method's module added. `derived` adds values
     that are functions of the study's name.
     """
 
@@ -28,6 +28,8 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
         chosen = select(studies[wildcards.study], keys.format(**job))
         if "method" in job:
             job["module"] = fingerprint.method_module(job["method"])
+        if "part" in job:
+            job |= paths.rows(job["part"])
         if "cohort" in job:
             job |= vars(paths.parse(job["cohort"]))
         return canonical(chosen | {"job": job} | {name: of(wildcards.study) for name, of in derived.items()})

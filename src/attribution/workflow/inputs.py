@@ -41,17 +41,55 @@ def of_methods(studies: Studies, pattern: str) -> Files:
     ]
 
 
-def of_choice(studies: Studies, pattern: str, key: str) -> Callable[[Any], str]:
-    """`pattern` for the quantity that the method's config names under `key` (feature or measurement)."""
-    return lambda wildcards: pattern.format(
-        study=wildcards.study, quantity=studies[wildcards.study]["methods"][wildcards.method][key]
-    )
+def files(studies: Studies, pattern: str) -> Files:
+    """`pattern` with the wildcards and the settings of their method, of ekfac where the rule has no method.
+
+    {cohort} is the cohort that the wildcard {model} is trained in, {part} every part of the training set unless it is
+    itself a wildcard.
+    """
+
+    def of(wildcards: Any) -> list[str]:
+        config, names = studies[wildcards.study], dict(wildcards.items())
+        names = config["methods"].get(names.get("method", "ekfac"), {}) | names
+        if "model" in names:
+            names["cohort"] = "full" if names["model"] == "full" else paths.seeds(config).name
+        parts = paths.parts(config) if "{part}" in pattern and "part" not in names else [names.pop("part", "")]
+        return [pattern.format(**names, part=part) for part in parts]
+
+    return of
+
+
+def of_ensemble(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every model that an ensemble averages over, and the method that its config names under `of`."""
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        base = config["methods"][wildcards.method]["of"]
+        return [pattern.format(study=wildcards.study, model=model, method=base) for model in paths.models(config)]
+
+    return of
 
 
 def of_set(wildcards: Any) -> str:
     """The images of a set: the training set or the queries."""
     place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]
     return f"results/{wildcards.study}/{place}.safetensors"
+
+
+def of_trajectories(wildcards: Any) -> list[str]:
+    """The queries' sampling trajectories, for the gradients that are taken along them."""
+    return _trajectories(wildcards) if wildcards.quantity in ("trajectory", "journey") else []
+
+
+def of_measured(studies: Studies) -> Files:
+    """The queries' sampling trajectories, where they are measured."""
+    return lambda wildcards: (
+        _trajectories(wildcards) if "trajectory" in studies[wildcards.study]["measurement"]["quantities"] else []
+    )
+
+
+def _trajectories(wildcards: Any) -> list[str]:
+    return [f"results/{wildcards.study}/queries/all/trajectories.safetensors"]
 
 
 def need(studies: Studies, resource: str) -> Callable[[Any], int]:

@@ -1,4 +1,4 @@
-"""Names that stand in paths: studies, cohorts, methods, quantities.
+"""Names that stand in paths: studies, cohorts, models, methods, quantities, parts.
 
 A cohort is the set of models that one batched job trains: `full` is the model trained on every example, `crn0_000_031`
 the models of subsets 0 to 31 in replicate 0 under common random numbers (crn), `own1_032_063` those of replicate 1 with
@@ -19,10 +19,18 @@ from attribution.errors import StudyError
 STUDY = r"[a-z][a-z0-9_]*"
 METHOD = r"[a-z][a-z0-9_]*"
 QUANTITY = r"[a-z][a-z0-9_]*"  # what gradients are taken of: loss, squared_norm, ...
+CURVATURE = r"[a-z][a-z0-9_]*"  # a name under curvature.kinds
+PROJECTION = r"none|(?:count|rademacher)\d+"
+MODEL = r"full|seed\d+"  # one trained on every example
+PART = r"all|\d\d\d+_\d\d\d+"  # of the queries or the training set: the examples of one job
 DESIGNED = r"full|(?:crn|own|seeds)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
 COHORT = rf"{DESIGNED}|{REMOVED}"
 
+KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
+INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
+ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
+ENSEMBLE = r"ensemble_[a-z0-9_]+"
 _PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
 
 
@@ -93,6 +101,22 @@ def cohorts(config: dict[str, Any]) -> list[str]:
 def seeds(config: dict[str, Any]) -> Cohort:
     """The models beside `full` that are trained on every example: seed1 to seed<ensemble.models - 1>."""
     return Cohort("seeds", 0, 1, config["ensemble"]["models"] - 1)
+
+
+def models(config: dict[str, Any]) -> list[str]:
+    """The models that ensembles of scores average over: full, seed1, ..."""
+    return ["full", *(f"seed{number}" for number in seeds(config).subsets)]
+
+
+def parts(config: dict[str, Any]) -> list[str]:
+    """The parts of the training set that the jobs of a map work on: gradients.shard examples each, in order."""
+    examples, shard = config["data"]["train"], config["gradients"]["shard"]
+    return [f"{first:03d}_{min(first + shard, examples) - 1:03d}" for first in range(0, examples, shard)]
+
+
+def rows(part: str) -> dict[str, int]:
+    """First and last example of a part of the training set; nothing for the part of all queries."""
+    return {} if part == "all" else dict(zip(("first", "last"), map(int, part.split("_")), strict=True))
 
 
 def removals(config: dict[str, Any]) -> list[str]:
