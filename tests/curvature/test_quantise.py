@@ -12,7 +12,7 @@ from torch import nn
 
 from attribution.curvature import ekfac, kfac
 from attribution.curvature.gradients import example_gradients
-from attribution.curvature.quantise import Quantised, quantise, restore
+from attribution.curvature.quantise import Quantised, quantise, restore, round_trip
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.curvature.solve import relative_damping, scores
 from attribution.errors import StudyError
@@ -68,6 +68,20 @@ def test_example_or_tensor():
     own, shared = (restore(quantise({"w": G}, per), torch.float64)["w"] for per in ("example", "tensor"))
     assert (own - G)[1].abs().max() < 1e-4
     assert (shared - G)[1].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("per", ["example", "tensor"])
+def test_round_trip_is_codes_and_back(per):
+    """In the gradients' own precision, with the bound of a step / 2 and no more than 256 values an example."""
+    G = {"w": torch.randn(3, 20, 30).float(), "constant": torch.full((3, 1, 2), 0.1).float()}
+    found = round_trip(G, per)
+    held = quantise(G, per)
+    for name, part in restore(held, torch.float32).items():
+        assert torch.equal(found[name], part)
+    assert torch.equal(found["constant"], G["constant"])
+    assert (found["w"] - G["w"]).abs().max() <= float(held.scale["w"].max()) / 2 * (1 + 1e-5)
+    assert all(len(example.unique()) <= 256 for example in found["w"])
+    assert not torch.equal(found["w"], G["w"])
 
 
 def test_memory_is_a_quarter():

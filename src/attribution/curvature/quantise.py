@@ -48,6 +48,14 @@ def restore(held: Quantised, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: (held.low[name] + held.scale[name] * codes).to(dtype) for name, codes in held.codes.items()}
 
 
+def round_trip(gradients: dict[str, Tensor], per: Per = "example") -> dict[str, Tensor]:
+    """Gradients [n, O, J] a block as they come back from eight bits, in their own precision; quantise's errors.
+
+    One block's codes are in memory at a time.
+    """
+    return {name: restore(quantise({name: G}, per), G.dtype)[name] for name, G in gradients.items()}
+
+
 def _encode(name: str, G: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     if not G.isfinite().all():
         raise StudyError(f"a gradient of block {name!r} is not finite: it has no range to quantise")
