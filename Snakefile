@@ -36,7 +36,9 @@ with one_line():
     CONFIG = configs.read_yaml(ROOT / "config/config.yaml")
     SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
     STUDIES = {
-        path.stem: configs.load(path, SCHEMA) for path in sorted(ROOT.glob("config/*.yaml")) if path.stem != "config"
+        path.stem: configs.load(path, SCHEMA)
+        for path in sorted(ROOT.glob("config/*.yaml"))
+        if path.stem not in ("config", "claims")
     }
     LOCK = lock_hash(ROOT)
 spec = partial(identity.spec, STUDIES)

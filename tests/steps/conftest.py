@@ -41,30 +41,54 @@ CHANGES = {
     },
     "design": {"subsets": 8, "fraction": 0.5, "replicates": 2, "control_subsets": 4, "cohort": 4},
     "queries": {"generated": 3, "heldout": 4, "training": 5},
-    "sampling": {"steps": 5, "eta": 1.0, "clip": True},
-    "measurement": {"quantities": ["loss", "elbo"], "draws": 10, "batch": 50},
-    "gradients": {"draws": 6, "batch": 60},
-    "curvature": {"fisher": "mc", "draws": 2, "batch": 50, "sharing": "expand", "bias": "joint"},
+    "sampling": {"steps": 5, "eta": 1.0, "clip": True, "floor": 0.0},
+    "measurement": {"quantities": ["loss", "elbo", "trajectory"], "draws": 10, "batch": 50},
+    "gradients": {"draws": 6, "batch": 60, "shard": 30, "bits": 32, "outputs": 2},
+    "curvature": {
+        "batch": 50,
+        "bias": "joint",
+        "kinds": {
+            "model": {"fisher": "mc", "draws": 2, "sharing": "expand"},
+            "loss": {"fisher": "empirical", "draws": 2, "sharing": "expand"},
+        },
+    },
+    "checkpoints": {"count": 3, "draws": 2},
+    "ensemble": {"models": 3},
     "draws_sweep": {"draws": [2, 6]},
     "removal": {"methods": ["random", "trak"], "percents": [10, 25], "queries": 2, "replicates": 2},
-    "evaluation": {"bootstrap": 20, "coverage": 0.95},
+    "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"]]},
+}
+
+
+WILDCARDS = {
+    "model": paths.MODEL,
+    "set": "train|queries",
+    "part": paths.PART,
+    "projection": paths.PROJECTION,
+    "cohort": paths.COHORT,
 }
 
 
 def read_rules():
-    """Rule name -> its spec's keys, its folder, and by flag its input: function, pattern and word; its methods."""
+    """Rule name -> its spec's keys, its folder, inputs by flag (function, pattern, word), folder as a regex."""
     text = "".join(path.read_text() for path in sorted(ROOT.glob("workflow/rules/*.smk")))
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL):
         given = body.partition("    output:")[0]
-        files = re.findall(r'^        (\w+)=(?:(\w+)\(?)?(?:"([^"]+)")?(?:, "(\w+)")?\)?,$', given, re.MULTILINE)
+        files = re.findall(r'^        (\w+)=(?:(\w+)\(?)?\s*(?:"([^"]+)")?(?:, "(\w+)")?\s*\)?,$', given, re.MULTILINE)
         by_name = {file: (of, pattern, word) for file, of, pattern, word in files}
         flags = re.findall(r'" --(\w+) \{input\.(\w+)\}"', body)
+        out = re.search(r'" --out (\S+)"', body)[1].replace("wildcards.", "")
+        own = dict(re.findall(r'^        (method|cohort)="?([^",]+)"?,$', body, re.MULTILINE))
+        limits = WILDCARDS | {key: getattr(paths, value.removeprefix("paths."), value) for key, value in own.items()}
+        folder = out
+        for wildcard in re.findall(r"\{(\w+)\}", out):
+            folder = folder.replace(f"{{{wildcard}}}", f"(?P<{wildcard}>{limits.get(wildcard, '[a-z][a-z0-9_]*')})")
         found[name] = SimpleNamespace(
             keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
-            out=re.search(r'" --out (\S+)"', body)[1].replace("wildcards.", ""),
+            out=out,
             inputs={flag: by_name[file] for flag, file in flags},
-            methods=(re.search(r'method="([^"]+)"', body) or [None, ""])[1],
+            folder=re.compile(folder),
         )
         assert len(flags) == len(files), f"the inputs of rule {name} are not read in full"
     return found
@@ -83,7 +107,7 @@ class Study:
         self.root, self.rules = root, read_rules()
         config = configs.load(ROOT / "config/smoke.yaml", ROOT / "workflow/schemas/study.schema.yaml")
         self.config = config | CHANGES | changes
-        self.studies = {"tiny": self.config}
+        self.studies, self.jobs = {"tiny": self.config}, []
 
     def images(self):
         """What the rule `dataset` leaves: the first digits, without a receipt."""
@@ -93,13 +117,43 @@ class Study:
             save_tensors(self.root / f"results/tiny/data/images/{name}.safetensors", tensors)
         return self
 
-    def scorer(self, method):
-        """The one rule that scores by the method."""
-        (rule,) = (name for name, known in self.rules.items() if re.fullmatch(known.methods, method))
-        return rule
+    def producer(self, folder):
+        """The one rule that writes the folder, and its wildcards."""
+        (found,) = (
+            (name, match.groupdict()) for name, rule in self.rules.items() if (match := rule.folder.fullmatch(folder))
+        )
+        return found[0], {key: value for key, value in found[1].items() if key != "study"}
+
+    def make(self, folder):
+        """Run what the folder needs and has not got, then the job that writes it; `jobs` lists them."""
+        rule, wildcards = self.producer(folder)
+        if rule == "dataset" or (rule, wildcards) in self.jobs:
+            return
+        for files in self.files(rule, wildcards).values():
+            for file in files:
+                self.make(file.rpartition("/")[0])
+        self.run(rule, **wildcards)
+        self.jobs.append((rule, wildcards))
 
     def out(self, rule, **wildcards):
         return self.root / self.rules[rule].out.format(study="tiny", **wildcards)
+
+    def files(self, rule, wildcards):
+        """Input files of a job, by flag."""
+        found = Wildcards(study="tiny", **wildcards)
+        functions = {
+            "": lambda pattern, word: [pattern.format(**found)],
+            "cohorts": lambda pattern, word: inputs.of_cohorts(self.studies, pattern, word)(found),
+            "methods": lambda pattern, word: inputs.of_methods(self.studies, pattern)(found),
+            "removals": lambda pattern, word: inputs.of_removals(self.studies, pattern)(found),
+            "files": lambda pattern, word: inputs.files(self.studies, pattern)(found),
+            "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
+            "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
+            "of_set": lambda pattern, word: [inputs.of_set(found)],
+            "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),
+            "of_measured": lambda pattern, word: inputs.of_measured(self.studies)(found),
+        }
+        return {flag: functions[of](pattern, word) for flag, (of, pattern, word) in self.rules[rule].inputs.items()}
 
     def arguments(self, rule, **wildcards):
         known, found = self.rules[rule], Wildcards(study="tiny", **wildcards)
@@ -109,17 +163,7 @@ class Study:
             "code": [identity.code(rule)(found)],
             "lock": ["0"],
         }
-        functions = {
-            "": lambda pattern, word: [pattern.format(**found)],
-            "cohorts": lambda pattern, word: inputs.of_cohorts(self.studies, pattern, word)(found),
-            "methods": lambda pattern, word: inputs.of_methods(self.studies, pattern)(found),
-            "removals": lambda pattern, word: inputs.of_removals(self.studies, pattern)(found),
-            "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
-            "of_choice": lambda pattern, word: [inputs.of_choice(self.studies, pattern, word)(found)],
-            "of_set": lambda pattern, word: [inputs.of_set(found)],
-        }
-        for flag, (of, pattern, word) in known.inputs.items():
-            flags[flag] = functions[of](pattern, word)
+        flags |= self.files(rule, wildcards)
         return [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
 
     def run(self, rule, **wildcards):
@@ -177,35 +221,6 @@ def study(trained, tmp_path_factory):
     """Every job of the study; `jobs` lists them as (rule, wildcards)."""
     study = trained.copy(tmp_path_factory.mktemp("study"))
     study.jobs = [("design", {"cohort": "full"}), ("train", {"cohort": "full"})]
-
-    def run(rule, **wildcards):
-        study.run(rule, **wildcards)
-        study.jobs.append((rule, wildcards))
-
-    run("queries")
-    for cohort in paths.cohorts(study.config)[1:]:
-        run("design", cohort=cohort)
-        run("train", cohort=cohort)
-        run("measure", cohort=cohort)
-    run("curvature")
-    for quantity in ("loss", "squared_norm", "l1_norm"):
-        for images in ("train", "queries"):
-            run("gradients", set=images, quantity=quantity)
-        run("gram", quantity=quantity)
-    for quantity in ("simplified_elbo", "elbo"):
-        run("gradients", set="queries", quantity=quantity)
-        run("rotate", set="queries", quantity=quantity)
-    for images in ("train", "queries"):
-        run("rotate", set=images, quantity="loss")
-    for rule in ("sweep_draws", "lds_draws", "ceiling"):
-        run(rule)
-    for method in study.config["methods"]:
-        run(study.scorer(method), method=method)
-        run("lds", method=method)
-    for cohort in paths.removals(study.config):
-        run("remove", cohort=cohort)
-        run("train", cohort=cohort)
-        run("measure", cohort=cohort)
-    for rule in ("removal", "numbers", "tables", "figures"):
-        run(rule)
+    for end in ("numbers", "tables", "figures"):
+        study.make(f"results/tiny/summary/{end}")
     return study

@@ -23,11 +23,22 @@ GRID = tuple(method for method in METHODS if "dampings" in SETTINGS[method])
 
 
 def scores(study, method):
-    return study.tensors(study.scorer(method), "scores", method=method)
+    rule, wildcards = study.producer(f"results/tiny/scores/full/{method}")
+    return study.tensors(rule, "scores", **wildcards)
 
 
-def of_loss(study, rule, images):
-    return study.tensors(rule, "gradients", set=images, quantity="loss")
+def of_loss(study, rule, images, **wildcards):
+    """Gradients of the loss of all parts together."""
+    parts = [
+        study.tensors(rule, "gradients", model="full", set=images, quantity="loss", part=part, **wildcards)
+        for part in (paths.parts(study.config) if images == "train" else ["all"])
+    ]
+    return {block: np.concatenate([part[block] for part in parts]) for block in parts[0]}
+
+
+def gram_of_loss(study):
+    names = {"model": "full", "measurement": "loss", "feature": "loss", "projection": "none"}
+    return study.tensors("gram", "gram", **names)
 
 
 def test_every_rule_but_the_download_is_run(study):
@@ -158,7 +169,7 @@ def test_gram_is_of_the_gradients(study):
         name: (N, layer.out_features, layer.in_features + 1) for name, layer in model.items()
     }
     g, q = (np.concatenate([v[k].reshape(len(v[k]), -1) for k in v], 1).astype(np.float64) for v in (train, queries))
-    gram = study.tensors("gram", "gram", quantity="loss")
+    gram = gram_of_loss(study)
     for name, expected in {
         "query_train": q @ g.T,
         "train_train": g @ g.T,
@@ -169,9 +180,9 @@ def test_gram_is_of_the_gradients(study):
 
 
 def test_rotation_keeps_inner_products(study):
-    train, queries = (of_loss(study, "rotate", images) for images in ("train", "queries"))
+    train, queries = (of_loss(study, "rotate", images, curvature="model") for images in ("train", "queries"))
     turned = sum(np.einsum("qoj,noj->qn", queries[k].astype(np.float64), train[k]) for k in train)
-    expected = study.tensors("gram", "gram", quantity="loss")["query_train"]
+    expected = gram_of_loss(study)["query_train"]
     assert np.abs(turned - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -312,11 +323,15 @@ def test_tables_and_figures(study):
         ("train", {"cohort": "crn1_004_007"}, "models.safetensors"),
         ("queries", {}, "queries.safetensors"),
         ("measure", {"cohort": "crn0_000_003"}, "losses.safetensors"),
-        ("gradients", {"set": "train", "quantity": "loss"}, "gradients.safetensors"),
+        (
+            "gradients",
+            {"model": "full", "set": "train", "quantity": "loss", "part": "030_039"},
+            "gradients.safetensors",
+        ),
         ("remove", {"cohort": "without25_trak"}, "subsets.safetensors"),
-        ("curvature", {}, "eigenvalues.safetensors"),
-        ("score_similarity", {"method": "random"}, "scores.safetensors"),
-        ("score_influence", {"method": "ekfac"}, "scores.safetensors"),
+        ("eigenvalues", {"model": "seed1", "curvature": "model", "part": "000_029"}, "eigenvalues.safetensors"),
+        ("score_similarity", {"model": "full", "method": "random"}, "scores.safetensors"),
+        ("score_influence", {"model": "full", "method": "ekfac"}, "scores.safetensors"),
         ("lds", {"method": "trak"}, "lds.json"),
         ("numbers", {}, "numbers.json"),
         ("tables", {}, "lds.md"),
@@ -332,7 +347,9 @@ def test_a_job_done_again_writes_the_same_bytes(study, tmp_path, rule, wildcards
     assert other.receipt(rule, **wildcards)["id"] == study.receipt(rule, **wildcards)["id"]
 
 
-@pytest.mark.parametrize("changes", [{"measurement": {"quantities": ["loss", "elbo"], "draws": 10, "batch": 7}}])
+@pytest.mark.parametrize(
+    "changes", [{"measurement": {"quantities": ["loss", "elbo", "trajectory"], "draws": 10, "batch": 7}}]
+)
 def test_batch_sizes_are_memory_only(study, tmp_path, changes):
     other = study.copy(tmp_path, **changes)
     other.run("measure", cohort="crn0_000_003")
@@ -341,8 +358,9 @@ def test_batch_sizes_are_memory_only(study, tmp_path, changes):
 
 
 def test_gradient_batches_are_memory_only(study, tmp_path):
-    other = study.copy(tmp_path, gradients={"draws": 6, "batch": 4})
-    other.run("gradients", set="train", quantity="loss")
+    other = study.copy(tmp_path, gradients=study.config["gradients"] | {"batch": 4})
+    for part in paths.parts(study.config):
+        other.run("gradients", model="full", set="train", quantity="loss", part=part)
     for name, value in of_loss(study, "gradients", "train").items():
         found = of_loss(other, "gradients", "train")[name]
         assert np.abs(found - value).max() < 1e-5 * np.abs(value).max()

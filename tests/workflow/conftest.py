@@ -32,7 +32,8 @@ methods:
   random: {}
   gradient_dot: {measurement: loss, feature: loss, projection: none}
   trak: {measurement: loss, feature: loss, projection: none, damping: 0.1, dampings: [0.001, 0.01, 0.1, 1.0, 10.0]}
-  ekfac: {curvature: model, measurement: loss, damping: 0.1, dampings: [0.0001, 0.001, 0.01, 0.1, 1.0], unit: model, bits: 32}
+  ekfac: {curvature: model, measurement: loss, damping: 0.1, dampings: [0.0001, 0.001, 0.01, 0.1, 1.0], unit: model,
+    bits: 32}
   ensemble_trak: {of: trak}
 draws_sweep: {draws: [10, 30, 100, 300, 1000]}
 removal: {methods: [random, ekfac], percents: [2, 10], queries: 5, replicates: 2}

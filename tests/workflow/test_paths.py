@@ -66,3 +66,24 @@ BAD = "ful crn0_00_31 crn0_0000_0031 crn_000_031 crn00_000_031 crn0_031_000 ext0
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(StudyError, match="not a cohort"):
         paths.parse(name)
+
+
+def study(train: int, shard: int, models: int) -> dict[str, Any]:
+    return {"data": {"train": train}, "gradients": {"shard": shard}, "ensemble": {"models": models}}
+
+
+@given(st.integers(2, 3000), st.integers(1, 3000))
+def test_parts_cover_every_example_once(train: int, shard: int) -> None:
+    names = paths.parts(study(train, shard, 2))
+    covered = [row for name in names for row in range(paths.rows(name)["first"], paths.rows(name)["last"] + 1)]
+    assert covered == list(range(train))
+    assert all(re.fullmatch(paths.PART, name) for name in names)
+    assert paths.rows("all") == {}
+
+
+def test_the_models_of_an_ensemble_are_full_and_one_cohort() -> None:
+    assert paths.models(study(10, 5, 3)) == ["full", "seed1", "seed2"]
+    cohort = paths.seeds(study(10, 5, 3))
+    assert cohort.name == "seeds0_001_002"
+    assert paths.parse(cohort.name) == cohort
+    assert re.fullmatch(paths.DESIGNED, cohort.name)

@@ -119,7 +119,7 @@ def constraint(name: str, wildcard: str) -> str:
 def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     folders = [str(Path(named(rule["output"])["receipt"]).parent) for rule in RULES.values()]
     shared = {folder for folder in folders if folders.count(folder) > 1}
-    assert shared == {"results/{study}/scores/{method}", "results/{study}/design/{cohort}"}
+    assert shared == {"results/{study}/scores/{model}/{method}", "results/{study}/design/{cohort}"}
     methods = [path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")]
     for wildcard, values in (
         ("method", methods),
@@ -163,7 +163,8 @@ def read_keys(step: str) -> set[str]:
 def test_a_spec_holds_the_keys_that_the_step_reads(name: str) -> None:
     """One key more reruns what did not change; one less is not there when the step runs."""
     sections = yaml.safe_load((ROOT / "workflow/schemas/study.schema.yaml").read_text(encoding="utf-8"))["properties"]
-    declared = set(re.search(r'spec=spec\(\s*"([^"]*)"', RULES[name]["params"])[1].replace(".{method}", "").split())
+    declared = set(re.search(r'spec=spec\(\s*"([^"]*)"', RULES[name]["params"])[1].split())
+    declared = {key.partition(".{")[0] for key in declared}
     read = read_keys(name)
     assert {key for key in read if not any(f"{key}.".startswith(f"{known}.") for known in declared)} == set()
     for key in declared - read:
