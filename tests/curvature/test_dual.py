@@ -65,6 +65,35 @@ def test_single_precision_primal_is_noise():
     assert error[1] < 1e-7
 
 
+def test_left_out_is_the_kernel_of_the_others(features):
+    """An explicit inverse for every example, of the matrix without it. With it, scores are 1 - h_n times as large."""
+    phi, queries = features
+    for found, damping in zip(dual.left_out(gram(phi, queries), DAMPINGS), DAMPINGS, strict=True):
+        eye, whole = ridge(phi, damping) * np.eye(phi.shape[1]), phi.T @ phi
+        expected = np.stack([queries @ np.linalg.solve(whole - np.outer(x, x) + eye, x) for x in phi], 1)
+        assert np.abs(found - expected).max() < 1e-8 * np.abs(expected).max()
+        h = np.diag(phi @ np.linalg.solve(whole + eye, phi.T))
+        np.testing.assert_allclose(found * (1 - h), primal(phi, queries, damping, dual.scores), rtol=1e-6, atol=1e-9)
+    assert h.max() > 0.05
+
+
+def test_left_out_where_the_leverage_is_close_to_one():
+    """Orthonormal features: q . g / lambda, as others know nothing of g. As a difference, 1 - h_n = 1e-13 has no digits."""
+    phi = np.linalg.qr(np.random.default_rng(0).normal(size=(20, N)))[0].T
+    queries = np.random.default_rng(1).normal(size=(Q, 20))
+    (found,) = dual.left_out(gram(phi, queries), [1e-13])
+    np.testing.assert_allclose(found * 1e-13, queries @ phi.T, rtol=1e-9, atol=1e-12)
+
+
+def test_left_out_of_nothing(features):
+    phi, queries = features
+    phi[4] = 0
+    for found in dual.left_out(gram(phi, queries), DAMPINGS):
+        assert np.isfinite(found).all()
+        assert not found[:, 4].any()
+    assert not any(layer.any() for layer in dual.left_out(gram(0 * phi, queries), DAMPINGS))
+
+
 def test_scores_are_trak(features):
     held = gram(*features)
     np.testing.assert_allclose(dual.scores(held, DAMPINGS), trak.score(held, DAMPINGS), rtol=1e-9, atol=1e-12)
@@ -156,5 +185,7 @@ def test_refusals(features, score):
     for damping in (0.0, -0.1, float("nan")):
         with pytest.raises(StudyError, match="above 0"):
             score(held, [0.1, damping])
+        with pytest.raises(StudyError, match="above 0"):
+            list(dual.left_out(held, [0.1, damping]))
     with pytest.raises(StudyError, match="not finite"):
         score(held | {"query_train": held["query_train"] * np.inf}, [0.1])

@@ -114,6 +114,20 @@ def test_none_is_the_gradients_side_by_side():
     assert torch.equal(sketch.project(g, "none", 3, 0), flatten(g))
 
 
+def test_names():
+    assert sketch.parse("none") == ("none", 0)
+    assert sketch.parse("count4096") == ("count", 4096)
+    assert sketch.parse("rademacher8") == ("rademacher", 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "count", "count0", "count-4", "count4k", "none8", "gaussian8", "8", "Count8", "count8\n"]
+)
+def test_nonsense_names(name):
+    with pytest.raises(StudyError, match="choose none, or count or rademacher with a number"):
+        sketch.parse(name)
+
+
 def test_refusals():
     with pytest.raises(StudyError, match="choose none, count or rademacher"):
         sketch.project(gradients(1), "gaussian", 4, 0)

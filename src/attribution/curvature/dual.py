@@ -5,6 +5,9 @@ identity Phi (Phi^T Phi + lambda I)^{-1} = (Phi Phi^T + lambda I)^{-1} Phi, and 
     scores        tau = phi_q^T (Phi^T Phi + lambda I)^{-1} phi_n = [phi_q Phi^T V diag(1 / (s + lambda)) V^T]_n
     relative      tau / |(Phi^T Phi + lambda I)^{-1} phi_n|, whose square is [V diag(s / (s + lambda)^2) V^T]_nn
     renormalised  tau / |phi_n|
+    left_out      phi_q^T (Phi^T Phi - phi_n phi_n^T + lambda I)^{-1} phi_n = tau / (1 - h_n), by Sherman and Morrison,
+                  with the leverage h_n = phi_n^T (Phi^T Phi + lambda I)^{-1} phi_n: 1 - h_n is
+                  [V diag(lambda / (s + lambda)) V^T]_nn, which is above 0 and loses no digits where h_n is close to 1
 lambda is quoted relative to the kernel's mean diagonal, so that it means the same under any scale of the features:
 their sum over draws or their mean, a projection's normalisation. All is NumPy in float64: a float32 inverse of the
 P x P matrix, which has rank N at most, is noise below a damping of some 1e-7 of its largest eigenvalue.
@@ -14,6 +17,8 @@ target using renormalized influence estimation".
 
 Shape letters: L dampings, Q queries, N training examples, P parameters or features.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.linalg import eigh
@@ -26,7 +31,7 @@ def scores(gram: dict[str, np.ndarray], dampings: list[float]) -> np.ndarray:
 
     Raises StudyError for a damping that is not above 0, and where the kernel is not finite. A kernel of zeros scores 0.
     """
-    return _solve(gram, dampings)[0]
+    return np.stack([tau for tau, _, _ in _layers(gram, dampings)])
 
 
 def relative(gram: dict[str, np.ndarray], dampings: list[float]) -> np.ndarray:
@@ -34,8 +39,7 @@ def relative(gram: dict[str, np.ndarray], dampings: list[float]) -> np.ndarray:
 
     An outlier moves every query; what is left is how much of its move concerns this one. The same errors as `scores`.
     """
-    tau, lengths = _solve(gram, dampings)
-    return _divide(tau, lengths[:, None])
+    return np.stack([_divide(tau, lengths) for tau, lengths, _ in _layers(gram, dampings)])
 
 
 def renormalised(gram: dict[str, np.ndarray], dampings: list[float]) -> np.ndarray:
@@ -43,8 +47,19 @@ def renormalised(gram: dict[str, np.ndarray], dampings: list[float]) -> np.ndarr
     return _divide(scores(gram, dampings), np.sqrt(gram["train_norm"]))
 
 
-def _solve(gram: dict[str, np.ndarray], dampings: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [L, Q, N], and lengths |(Phi^T Phi + lambda I)^{-1} phi_n| [L, N]: 0 where phi_n is 0."""
+def left_out(gram: dict[str, np.ndarray], dampings: list[float]) -> Iterator[np.ndarray]:
+    """[Q, N] for each damping: `scores` whose kernel does not hold the example that is scored. The same errors.
+
+    Layers come one at a time, as there may be many rows a query. lambda is relative to the kernel of all examples.
+    """
+    return (tau / rest for tau, _, rest in _layers(gram, dampings))
+
+
+def _layers(gram: dict[str, np.ndarray], dampings: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each damping scores [Q, N], lengths |(Phi^T Phi + lambda I)^{-1} phi_n| [N] and 1 - h_n [N].
+
+    Scores and lengths are 0 where phi_n is 0.
+    """
     if any(not damping > 0 for damping in dampings):
         raise StudyError(f"the ridge must be above 0: {list(dampings)}")
     kernel, products = (np.asarray(gram[name], np.float64) for name in ("train_train", "query_train"))
@@ -52,14 +67,18 @@ def _solve(gram: dict[str, np.ndarray], dampings: list[float]) -> tuple[np.ndarr
         raise StudyError("an inner product of gradients is not finite: a gradient overflows")
     unit = np.trace(kernel) / len(kernel)
     if unit == 0:  # no feature at all: every inner product is 0
-        return np.zeros((len(dampings), *products.shape)), np.zeros((len(dampings), len(kernel)))
+        for _ in dampings:
+            yield np.zeros(products.shape), np.zeros(len(kernel)), np.ones(len(kernel))
+        return
     values, vectors = eigh(kernel)
     values = values.clip(min=0)
-    damped = values + np.array(dampings)[:, None] * unit  # [L, N]
-    tau = (products @ vectors / damped[:, None]) @ vectors.T  # [L, Q, N]
-    squared = values / damped**2 @ (vectors**2).T  # [L, N]
+    rotated, weights = products @ vectors, vectors**2  # [Q, N], [N, N]
     present = np.diag(kernel) > 0  # eigenvectors are rounded: a feature of zeros would have a length of rounding errors
-    return np.where(present, tau, 0.0), np.sqrt(np.where(present, squared, 0.0))
+    for damping in dampings:
+        ridge = damping * unit
+        damped = values + ridge  # [N]
+        tau, squared = (rotated / damped) @ vectors.T, weights @ (values / damped**2)
+        yield np.where(present, tau, 0.0), np.sqrt(np.where(present, squared, 0.0)), weights @ (ridge / damped)
 
 
 def _divide(tau: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -34,7 +34,10 @@ def save_gradients(path: Path, gradients: dict[str, Tensor], bits: int, meta: Ma
 
 
 def load_gradients(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Gradients [n, O, J] float32 of every block."""
+    """Gradients [n, O, J] of every block: as they were stored, or float32 from eight bits.
+
+    Raises StudyError naming the file where it is absent, truncated or damaged.
+    """
     tensors = load_tensors(path, "pt", str(device))
     if not any(name.startswith(CODES) for name in tensors):
         return tensors

@@ -14,6 +14,7 @@ of blocks and any subset of them see the same rows of S. A projection is the sum
 Shape letters: n examples, P parameters, D projection, O x J shape of a block, p parameters of a block.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -26,9 +27,17 @@ from attribution.curvature.gradients import flatten
 from attribution.errors import StudyError
 
 Kind = Literal["none", "count", "rademacher"]
-ENTRIES = (
-    1 << 23
-)  # numbers of S, or of gradients in float64, that are held at a time: a bound on memory, S does not depend on it
+ENTRIES = 1 << 23  # numbers of S, or of gradients in float64, held at a time: bounds memory, S does not depend on it
+
+
+def parse(name: str) -> tuple[Kind, int]:
+    """Kind and D of a projection's name: "none" (D = 0), "count4096", "rademacher512"; StudyError for anything else."""
+    if name == "none":
+        return "none", 0
+    found = re.fullmatch("(count|rademacher)([1-9][0-9]*)", name)
+    if not found:
+        raise StudyError(f"projection {name!r}: choose none, or count or rademacher with a number, as in count4096")
+    return found[1], int(found[2])
 
 
 def project(gradients: Mapping[str, Tensor], kind: Kind, dimensions: int, seed: int) -> Tensor:

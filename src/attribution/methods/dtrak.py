@@ -1,7 +1,7 @@
 """D-TRAK: TRAK's kernel on gradients of something that is not the loss (Zheng et al. 2024).
 
-The feature, of queries and training examples alike, is the mean squared network output (`feature: squared_norm`) or its
-mean absolute value (`l1_norm`): the target noise does not enter. Exact kernel in place of a projection, as for TRAK.
+Queries and training examples alike (`measurement` and `feature`) give the gradient of the mean squared network output
+(`squared_norm`) or of its mean absolute value (`l1_norm`): the target noise does not enter.
 
 Shape letters: L dampings, Q queries, N training examples.
 """

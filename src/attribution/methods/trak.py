@@ -1,8 +1,9 @@
-"""TRAK with its exact kernel: no projection, no noise from one (Park et al. 2023, Eq. 13; Zheng et al. 2024).
+"""TRAK (Park et al. 2023, Eq. 13; Zheng et al. 2024), with its exact kernel or with projected gradients.
 
 tau = phi_q^T (Phi^T Phi + lambda I)^{-1} phi_n with Phi [N, P] the training gradients of a feature, the loss in the
-original; solved as an N x N problem (curvature/dual.py). The classification weight (1 - p) of the original has no
-counterpart in a regression loss.
+original; solved as an N x N problem (curvature/dual.py). With `projection: none` there is no noise from one; else phi
+are the sketches of curvature/sketch.py. The classification weight (1 - p) of the original has no counterpart in a
+regression loss.
 
 Shape letters: L dampings, Q queries, N training examples, P parameters.
 """
