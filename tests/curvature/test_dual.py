@@ -78,7 +78,7 @@ def test_left_out_is_the_kernel_of_the_others(features):
 
 
 def test_left_out_where_the_leverage_is_close_to_one():
-    """Orthonormal features: q . g / lambda, as others know nothing of g. As a difference, 1 - h_n = 1e-13 has no digits."""
+    """Orthonormal features: q . g / lambda, as others say nothing of g. A difference 1 - h_n of 1e-13 has no digits."""
     phi = np.linalg.qr(np.random.default_rng(0).normal(size=(20, N)))[0].T
     queries = np.random.default_rng(1).normal(size=(Q, 20))
     (found,) = dual.left_out(gram(phi, queries), [1e-13])
