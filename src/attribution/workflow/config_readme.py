@@ -64,7 +64,7 @@ def main(arguments: list[str], root: Path | str = ".") -> int:
 
 
 def _rows(prefix: str, section: Schema, whole: Schema, example: dict[str, Any]) -> list[list[str]]:
-    """One row a key; a section within a section has a row of its own and its keys below it; so has a pattern of keys."""
+    """One row a key or pattern of keys; a section within a section has a row of its own, and its keys below it."""
     rows: list[list[str]] = []
     first: dict[str, str] = {}  # shared definition -> the key below which it is written out
     named = section.get("properties", {})

@@ -18,8 +18,8 @@ Param = Callable[[Any], str]  # of Snakemake's wildcards
 def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[str], Any]) -> Param:
     """The canonical spec of a job: the config keys it reads (`{method}` stands for the wildcard), and "job".
 
-    "job" holds the wildcards but the study, a cohort's and a part's spelled out and a method's module added. `derived` adds values
-    that are functions of the study's name.
+    "job" holds the wildcards but the study, a cohort's and a part's spelled out and a method's module added. `derived`
+    adds values that are functions of the study's name.
     """
 
     @one_line()

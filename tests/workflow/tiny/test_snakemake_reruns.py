@@ -15,22 +15,32 @@ pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a 
 
 DESIGNED = ["full", "crn0_000_007", "crn1_000_007", "own0_000_003", "own1_000_003"]
 REMOVED = ["without0_random", "without25_random", "without25_ekfac"]
+PARTS = ["000_019", "020_039"]
 METHODS = {
-    "score_similarity": ["random", "pixel_cosine", "pixel_l2"],
-    "score_gradients": ["gradient_dot", "gradient_cosine", "trak", "dtrak"],
+    "score_similarity": ["random", "pixel_l2"],
+    "score_gradients": ["gradient_dot", "gradient_cosine", "trak", "dtrak", "journey_trak"],
+    "score_checkpoints": ["tracin"],
     "score_curvature": ["diagonal"],
     "score_influence": ["ekfac"],
+    "score_ensemble": ["ensemble_trak"],
 }
+GRADIENTS = ["full_train_loss", "full_train_squared_norm", "seed1_train_loss"]
 JOBS = {
-    *("dataset", "queries", "curvature", "sweep_draws", "lds_draws", "ceiling", "removal"),
-    *("numbers", "tables", "figures"),
-    *(f"gradients/{images}_{of}" for images in ("train", "queries") for of in ("loss", "squared_norm")),
-    *("gram/loss", "gram/squared_norm", "rotate/train_loss", "rotate/queries_loss"),
-    *(f"design/{cohort}" for cohort in DESIGNED),
+    *("dataset", "queries", "checkpoints", "checkpoint_products", "sweep_draws", "lds_draws", "ceiling", "removal"),
+    *("prevalence", "numbers", "tables", "figures"),
+    *(f"gradients/{name}_{part}" for name in GRADIENTS for part in PARTS),
+    *(f"gradients/{model}_queries_loss_all" for model in ("full", "seed1")),
+    *(f"gradients/full_queries_{of}_all" for of in ("squared_norm", "journey")),
+    *(f"gram/{name}_none" for name in ("full_loss_loss", "full_squared_norm_squared_norm", "full_journey_loss")),
+    *("gram/seed1_loss_loss_none", "basis/full_model", "rotate/full_model_queries_loss_all"),
+    *(f"{rule}_{part}" for rule in ("factors/full_model", "eigenvalues/full_model") for part in PARTS),
+    *(f"rotate/full_model_train_loss_{part}" for part in PARTS),
+    *(f"design/{cohort}" for cohort in [*DESIGNED, "seeds0_001_001"]),
     *(f"remove/{cohort}" for cohort in REMOVED),
-    *(f"train/{cohort}" for cohort in DESIGNED + REMOVED),
-    *(f"measure/{cohort}" for cohort in DESIGNED + REMOVED if cohort != "full"),
-    *(f"{rule}/{method}" for rule, methods in METHODS.items() for method in methods),
+    *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, "seeds0_001_001"]),
+    *(f"measure/{cohort}" for cohort in DESIGNED + REMOVED),
+    *(f"{rule}/full_{method}" for rule, methods in METHODS.items() for method in methods),
+    "score_gradients/seed1_trak",
     *(f"lds/{method}" for methods in METHODS.values() for method in methods),
 }
 
