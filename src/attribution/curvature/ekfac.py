@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from attribution.curvature import convolutions
 from attribution.curvature.blocks import CHUNK, Bias, Block, blocks, outer, project, rows_in, rows_out
 from attribution.curvature.capture import backward, forward
+from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.kfac import Basis
-from attribution.curvature.rows import Batch, Fisher, fisher_vectors
+from attribution.curvature.rows import Batch, Fisher, fisher_vectors, loss_gradient
 from attribution.errors import StudyError
 
 
@@ -57,6 +58,24 @@ def accumulate_eigenvalues(
                     sums[name] = sums[name] + value if name in sums else value
         rows += batch.rows
     return Eigenvalues(sums, rows)
+
+
+def accumulate_averaged(model: nn.Module, groups: Iterable[Iterable[Batch]], basis: Basis, bias: Bias) -> Eigenvalues:
+    """Sums of (Q_B^T Gbar_n Q_A)^2 over examples n, with Gbar_n an example's loss gradient, mean over its draws.
+
+    The diagonal, in this basis, of E_n[Gbar_n Gbar_n^T]: the loss split of the GGN with an example, not a draw, for a
+    datum (Mlodozeniec et al. 2025, App. B), and the matrix that TRAK inverts. A group holds all draws of some examples.
+    The mean over E draws adds their covariance / E.
+    """
+    sums: dict[str, Tensor] = {}
+    examples = 0
+    for group in groups:
+        rotated = rotate(mean_gradients(model, group, bias, loss_gradient), basis)
+        for name, G in rotated.items():
+            value = G.square().sum(0).double()
+            sums[name] = sums[name] + value if name in sums else value
+        examples += len(next(iter(rotated.values())))
+    return Eigenvalues(sums, examples)
 
 
 def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, block: Block) -> Tensor:

@@ -9,7 +9,7 @@ Source: Schraudolph 2002 (the matrix); Martens 2020 (its identity with the Fishe
 Shape letters: R rows, N examples, Q queries, P parameters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from attribution.curvature.ekfac import rotate
 from attribution.curvature.gradients import flatten, group_gradients
 from attribution.curvature.kfac import Factors, eigenbasis, kfac_eigenvalues
 from attribution.curvature.rows import Batch, Fisher, fisher_vectors
-from attribution.curvature.solve import scores
+from attribution.curvature.solve import relative, sweep
 from attribution.errors import StudyError
 
 LIMIT = 8192  # parameters: F then takes half a gigabyte, and its eigendecomposition minutes
@@ -55,8 +55,14 @@ def one_block(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"all": flatten(gradients).unsqueeze(1)}
 
 
-def dense_scores(query: dict[str, Tensor], train: dict[str, Tensor], factors: Factors, damping: float) -> Tensor:
-    """[Q, N] scores (solve.py) with the exact F of gradients that are not rotated, [Q, O, J] and [N, O, J] a block."""
+def dense_scores(
+    query: dict[str, Tensor], parts: Iterable[dict[str, Tensor]], factors: Factors, ratios: Sequence[float]
+) -> Tensor:
+    """[L, Q, N] scores (solve.py) with the exact F, of gradients [Q, O, J] and, in parts, [n, O, J], not rotated.
+
+    Ratios are dampings relative to F's mean eigenvalue.
+    """
     basis = eigenbasis(factors)
-    rotated = (rotate(one_block(gradients), basis) for gradients in (query, train))
-    return scores(*rotated, kfac_eigenvalues(basis), damping)
+    eigenvalues = kfac_eigenvalues(basis)
+    q, dampings = rotate(one_block(query), basis), relative(eigenvalues, ratios, "model")
+    return torch.cat([sweep(q, rotate(one_block(part), basis), eigenvalues, dampings) for part in parts], 2)

@@ -10,11 +10,16 @@ Shape letters: Q queries, N examples, K dampings, O x J shape of a block.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from attribution.curvature.quantise import round_trip
 from attribution.errors import StudyError
+
+Unit = Literal["model", "block"]
+Damping = float | dict[str, float]  # of all blocks, or of each
 
 
 def mean_eigenvalue(eigenvalues: dict[str, Tensor]) -> float:
@@ -25,6 +30,20 @@ def mean_eigenvalue(eigenvalues: dict[str, Tensor]) -> float:
 def relative_damping(eigenvalues: dict[str, Tensor], ratio: float) -> float:
     """ratio x mean eigenvalue: a damping that means the same under any scale of the loss and any Fisher."""
     return ratio * mean_eigenvalue(eigenvalues)
+
+
+def relative(eigenvalues: dict[str, Tensor], ratios: Sequence[float], unit: Unit) -> list[Damping]:
+    """A damping for every ratio: of the mean eigenvalue of the model, or, block by block, of each block's own.
+
+    Raises StudyError for an unknown unit.
+    """
+    if unit == "model":
+        return [relative_damping(eigenvalues, ratio) for ratio in ratios]
+    if unit == "block":
+        return [
+            {name: relative_damping({name: values}, ratio) for name, values in eigenvalues.items()} for ratio in ratios
+        ]
+    raise StudyError(f"the unit of a damping is {unit!r}: choose model or block")
 
 
 def scores(
@@ -39,18 +58,33 @@ def scores(
 
 
 def sweep(
-    query: dict[str, Tensor], train: dict[str, Tensor], eigenvalues: dict[str, Tensor], dampings: Sequence[float]
+    query: dict[str, Tensor],
+    train: dict[str, Tensor],
+    eigenvalues: dict[str, Tensor],
+    dampings: Sequence[Damping],
+    bits: int = 32,
 ) -> Tensor:
-    """[K, Q, N]: `scores` for every damping; the same arguments, and the same errors."""
+    """[K, Q, N]: `scores` for every damping, one number for all blocks or one for each; the same errors.
+
+    With `bits` 8 the preconditioned query gradients go through eight bits, query by query and block by block
+    (quantise.py): what is kept of them where they are too many (Mlodozeniec et al. 2025). StudyError for other bits.
+    """
     if not query.keys() == train.keys() == eigenvalues.keys():
         raise StudyError("query gradients, train gradients and eigenvalues are of different blocks")
-    if any(not damping >= 0 for damping in dampings):
-        raise StudyError(f"a damping is negative: {list(dampings)}")
+    if bits not in (8, 32):
+        raise StudyError(f"query gradients are held in 8 or 32 bits, not in {bits}")
     total: Tensor | None = None
     for name, values in eigenvalues.items():
         q, g = query[name].flatten(1), train[name].flatten(1)  # [Q, O J], [N, O J]
-        weights = torch.stack([_inverse(values.double().flatten() + damping) for damping in dampings])  # [K, O J]
-        part = torch.stack([(q * weight) @ g.mT for weight in weights.to(q)]).double()
+        parts = []
+        for damping in dampings:
+            added = damping[name] if isinstance(damping, dict) else damping
+            if not added >= 0:
+                raise StudyError(f"a damping is negative: {added}")
+            held = (q * _inverse(values.double().flatten() + added).to(q)).view_as(query[name])
+            held = round_trip({name: held})[name] if bits == 8 else held
+            parts.append(held.flatten(1) @ g.mT)
+        part = torch.stack(parts).double()
         total = part if total is None else total + part
     return total.to(next(iter(query.values())).dtype)
 

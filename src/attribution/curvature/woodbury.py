@@ -143,14 +143,19 @@ def sweep(dots: Tensor, query: Tensor, train: Tensor, held: Spectrum, dampings: 
 
 
 def scores(
-    query: dict[str, Tensor], train: dict[str, Tensor], root: Root, held: Spectrum, dampings: Sequence[float]
+    query: dict[str, Tensor],
+    parts: Iterable[dict[str, Tensor]],
+    root: Root,
+    held: Spectrum,
+    dampings: Sequence[float],
 ) -> Tensor:
-    """[L, Q, N] float64: grad m_q^T (F + lambda I)^{-1} grad l_n of gradients [Q, O, J] and [N, O, J] a block.
+    """[L, Q, N] float64: grad m_q^T (F + lambda I)^{-1} grad l_n.
 
-    Signs and scale are those of solve.scores; the same errors as `coordinates` and `sweep`.
+    Gradients are [Q, O, J] and, in parts of the training set, [n, O, J] a block. Signs and scale are those of
+    solve.scores; the same errors as `coordinates` and `sweep`.
     """
-    q, g = (coordinates(gradients, root, held) for gradients in (query, train))
-    return sweep(inner(query, train), q, g, held, dampings)
+    q = coordinates(query, root, held)
+    return torch.cat([sweep(inner(query, part), q, coordinates(part, root, held), held, dampings) for part in parts], 2)
 
 
 def _columns(*sides: dict[str, Tensor]) -> Iterator[tuple[Tensor, ...]]:

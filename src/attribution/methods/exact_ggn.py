@@ -3,7 +3,8 @@
 tau = g_q^T (U^T U / R + lambda I)^{-1} g_n with pseudo-gradient rows U [R, P]: what K-FAC and EK-FAC approximate. It is
 exact for the sampled rows; directions that no row has are damped by lambda alone, so it needs many rows or damping.
 
-Shape letters: L dampings, Q queries, N training examples, R rows, P parameters, O x J shape of a block.
+Shape letters: L dampings, Q queries, N training examples, n those of a part, R rows, P parameters, O x J
+shape of a block.
 """
 
 from collections.abc import Iterable
@@ -17,17 +18,17 @@ from attribution.curvature.rows import Batch, Fisher
 
 def score(
     queries: dict[str, Tensor],
-    train: dict[str, Tensor],
+    parts: Iterable[dict[str, Tensor]],
     model: nn.Module,
     batches: Iterable[Batch],
     fisher: Fisher,
     bias: Bias,
     dampings: list[float],
 ) -> Tensor:
-    """[L, Q, N] from gradients [Q or N, O, J], not rotated; dampings are relative to the mean eigenvalue."""
+    """[L, Q, N] from gradients [Q, O, J] and, in parts, [n, O, J]; dampings are relative to the mean eigenvalue."""
     held = list(batches)
     rows = sum(batch.rows for batch in held)
     root = woodbury.accumulate(model, held, fisher=fisher, bias=bias, generator=None, rows=rows)
     held = woodbury.spectrum(root)
     unit = woodbury.mean_eigenvalue(held)
-    return woodbury.scores(queries, train, root, held, [ratio * unit for ratio in dampings])
+    return woodbury.scores(queries, parts, root, held, [ratio * unit for ratio in dampings])

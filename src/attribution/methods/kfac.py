@@ -1,6 +1,6 @@
 """K-FAC influence: the GGN as a Kronecker product a block (Mlodozeniec et al. 2025).
 
-tau = grad l_q^T (F + lambda I)^{-1} grad l_n, F = B (x) A in each block, with the exact damping: in the eigenbasis the
+tau = grad m_q^T (F + lambda I)^{-1} grad l_n, F = B (x) A in each block, with the exact damping: in the eigenbasis the
 eigenvalues are the products of those of the factors.
 
 Shape letters: L dampings, Q queries, N training examples, O x J shape of a block.
@@ -10,12 +10,18 @@ from torch import Tensor
 
 from attribution.curvature.ekfac import Eigenvalues
 from attribution.curvature.kfac import Basis, kfac_eigenvalues
-from attribution.curvature.solve import relative_damping, sweep
+from attribution.curvature.solve import Unit, relative, sweep
 
 
 def score(
-    queries: dict[str, Tensor], train: dict[str, Tensor], basis: Basis, corrected: Eigenvalues, dampings: list[float]
+    queries: dict[str, Tensor],
+    train: dict[str, Tensor],
+    basis: Basis,
+    corrected: Eigenvalues,
+    dampings: list[float],
+    unit: Unit = "model",
+    bits: int = 32,
 ) -> Tensor:
-    """[L, Q, N] from rotated gradients [Q or N, O, J]; dampings are relative to the mean eigenvalue."""
+    """[L, Q, N] from rotated gradients [Q or N, O, J]; dampings are relative to the mean eigenvalue of `unit`."""
     eigenvalues = kfac_eigenvalues(basis)
-    return sweep(queries, train, eigenvalues, [relative_damping(eigenvalues, ratio) for ratio in dampings])
+    return sweep(queries, train, eigenvalues, relative(eigenvalues, dampings, unit), bits)

@@ -1,11 +1,12 @@
 """Rotate gradients into the Kronecker eigenbasis, once: a score at any damping is then one weighted product.
 
-Writes gradients.safetensors: block -> [N or Q, O, J] float32, Q_B^T G Q_A.
+Writes gradients.safetensors: block -> [n, O, J], Q_B^T G Q_A, of the examples of one part.
 """
 
 from attribution.core import device as devices
-from attribution.core.store import load_tensors, save_tensors
+from attribution.core.store import load_tensors
 from attribution.curvature import ekfac, state
+from attribution.curvature.files import load_gradients, save_gradients
 from attribution.provenance.job import Job, main
 
 OUTPUTS = {"gradients.safetensors": "tolerance"}
@@ -15,8 +16,9 @@ def run(job: Job) -> None:
     """One file in, one file out."""
     device = devices.choose()
     job.record |= devices.describe(device)
-    gradients, basis = (load_tensors(job.input(name), "pt", str(device)) for name in ("gradients", "basis"))
-    save_tensors(job.out / "gradients.safetensors", ekfac.rotate(gradients, state.unpack_basis(basis)))
+    basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
+    rotated = ekfac.rotate(load_gradients(job.input("gradients"), device), basis)
+    save_gradients(job.out / "gradients.safetensors", rotated, job.spec["gradients"]["bits"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Score by a curvature that needs no eigenbasis of its own: the diagonal, or the GGN of sampled rows.
+"""Score by a curvature that needs no eigenbasis of its own: its diagonal, the GGN itself, the GGN of sampled rows.
 
 Writes scores.safetensors: scores [L, Q, N] float32, larger = removing n hurts q more, and dampings [L].
 """
@@ -6,7 +6,8 @@ Writes scores.safetensors: scores [L, Q, N] float32, larger = removing n hurts q
 from importlib import import_module
 
 from attribution.core import device as devices
-from attribution.core.store import load_tensors, save_tensors
+from attribution.core.store import save_tensors
+from attribution.curvature.files import load_gradients
 from attribution.curvature.noised import batches
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
@@ -16,13 +17,13 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: score(queries, train, model, batches, fisher, bias, dampings) -> [L, Q, N]."""
+    """methods/<module>.py: score(queries, parts of train, model, batches, fisher, bias, dampings) -> [L, Q, N]."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
     method = import_module(f"attribution.methods.{spec['job']['module']}")
-    settings, choice = spec["methods"][spec["job"]["method"]], spec["curvature"]
+    settings = spec["methods"][spec["job"]["method"]]
     data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
+    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     rows = batches(
         data.images,
         data.names,
@@ -30,12 +31,14 @@ def run(job: Job) -> None:
         seed=spec["seed"],
         stream="curvature/rows",
         count=settings["draws"],
-        batch=choice["batch"],
-        pseudo=choice["fisher"] == "mc",
+        batch=spec["curvature"]["batch"],
+        pseudo=settings["fisher"] == "mc",
     )
-    queries, train = (load_tensors(job.input(name), "pt", str(device)) for name in ("queries", "train"))
-    scores = method.score(queries, train, model, rows, choice["fisher"], choice["bias"], settings["dampings"])
-    save_tensors(job.out / "scores.safetensors", {"scores": scores.float(), "dampings": settings["dampings"]})
+    queries = load_gradients(job.input("queries"), device)
+    parts = (load_gradients(path, device) for path in job.inputs["train"])
+    dampings = settings["dampings"]
+    scores = method.score(queries, parts, model, rows, settings["fisher"], spec["curvature"]["bias"], dampings)
+    save_tensors(job.out / "scores.safetensors", {"scores": scores.float(), "dampings": dampings})
 
 
 if __name__ == "__main__":

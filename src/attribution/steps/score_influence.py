@@ -1,32 +1,38 @@
-"""Score by curvature-preconditioned gradients: the influence functions, at every damping of the grid.
+"""Score by preconditioned gradients: influence with Kronecker-factored curvature, part by part of the training set.
 
 Writes scores.safetensors: scores [L, Q, N] float32, larger = removing n hurts q more, and dampings [L].
+Memory holds the queries' gradients and those of one part.
 """
 
 from importlib import import_module
 
+import torch
+
 from attribution.core import device as devices
 from attribution.core.store import load_tensors, save_tensors
-from attribution.curvature import state
+from attribution.curvature import ekfac, state
+from attribution.curvature.files import load_gradients
 from attribution.provenance.job import Job, main
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: score(rotated queries, rotated train, basis, eigenvalues, dampings) -> [L, Q, N]."""
+    """methods/<module>.py: score(rotated queries, rotated train, basis, eigenvalues, dampings, unit, bits)."""
     device = devices.choose()
     job.record |= devices.describe(device)
-    name = job.spec["job"]["method"]
     method = import_module(f"attribution.methods.{job.spec['job']['module']}")
-    queries, train, basis, eigenvalues = (
-        load_tensors(job.input(part), "pt", str(device)) for part in ("queries", "train", "basis", "eigenvalues")
-    )
-    dampings = job.spec["methods"][name]["dampings"]
-    scores = method.score(
-        queries, train, state.unpack_basis(basis), state.unpack_eigenvalues(eigenvalues), dampings
-    ).float()
-    save_tensors(job.out / "scores.safetensors", {"scores": scores, "dampings": dampings})
+    settings = job.spec["methods"][job.spec["job"]["method"]]
+    queries = load_gradients(job.input("queries"), device)
+    basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
+    sums = (state.unpack_eigenvalues(load_tensors(path, "pt", str(device))) for path in job.inputs["eigenvalues"])
+    corrected = ekfac.merge(sums)
+    dampings, unit, bits = settings["dampings"], settings["unit"], settings["bits"]
+    parts = [
+        method.score(queries, load_gradients(path, device), basis, corrected, dampings, unit, bits).cpu()
+        for path in job.inputs["train"]
+    ]
+    save_tensors(job.out / "scores.safetensors", {"scores": torch.cat(parts, 2).float(), "dampings": dampings})
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def run(job: Job) -> None:
     queries = inputs.examples(job.input("queries"), device)
     model = inputs.single(job.input("model"), spec["denoiser"], train.shape, device)
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
-    corrected = state.unpack_eigenvalues(load_tensors(job.input("eigenvalues"), "pt", str(device)))
+    sums = (state.unpack_eigenvalues(load_tensors(path, "pt", str(device))) for path in job.inputs["eigenvalues"])
+    corrected = eigenbasis.merge(sums)
     abar = alphas_cumprod(spec["diffusion"])
 
     def add(total: dict[str, Tensor] | None, data: inputs.Examples, stream: str, start: int, stop: int):
