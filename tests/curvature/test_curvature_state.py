@@ -36,8 +36,8 @@ def test_exact_scores_survive_a_file(unet, tmp_path):
     save_tensors(tmp_path / "g.safetensors", g)
     loaded = load_tensors(tmp_path / "g.safetensors", framework="pt")
     turned = dict(reversed(loaded.items()))
-    expected = ggn.dense_scores(g, g, factors, 1e-3)
-    assert torch.equal(ggn.dense_scores(loaded, turned, factors, 1e-3), expected)
+    expected = ggn.dense_scores(g, [g], factors, [1e-3])[0]
+    assert torch.equal(ggn.dense_scores(loaded, [turned], factors, [1e-3])[0], expected)
 
 
 def test_damaged_state_is_named():

@@ -53,7 +53,7 @@ def test_exact_where_the_curvature_is_diagonal():
         batch = Batch((x,), y, 12, 1)
         g = example_gradients(model, batch, "joint", loss_gradient)
         factors = ggn.accumulate(model, [batch], fisher="type2", bias="joint", generator=None)
-        exact = ggn.dense_scores(g, g, factors, 0.01)
+        exact = ggn.dense_scores(g, [g], factors, [0.01])[0]
         return diagonal.sweep(g, g, fit(model, [batch], "type2"), [0.01])[0], exact
 
     found, exact = both(torch.eye(3).repeat(4, 1) * torch.randn(12, 1))

@@ -44,7 +44,7 @@ def predicted(model, x, y, xq, yq, damping, curvature, sign=1.0):
     q = example_gradients(model, Batch((xq,), yq, len(xq), 1), "joint", lambda f, b: sign * loss_gradient(f, b))
     if curvature == "exact":
         factors = ggn.accumulate(model, [train], fisher="type2", bias="joint", generator=None)
-        return ggn.dense_scores(q, g, factors, damping)
+        return ggn.dense_scores(q, [g], factors, [damping])[0]
     options = dict(fisher="type2", bias="joint", generator=None)
     basis = kfac.eigenbasis(kfac.accumulate(model, [train], sharing="expand", **options))
     eigenvalues = kfac.kfac_eigenvalues(basis)

@@ -139,7 +139,7 @@ def test_sum_and_mean_convention(problem, curvature):
         g = gradients(model, batch)
         if curvature == "exact":
             factors = ggn.accumulate(model, [batch], fisher="type2", bias="joint", generator=None)
-            return ggn.dense_scores(g, g, factors, damping)
+            return ggn.dense_scores(g, [g], factors, [damping])[0]
         _, basis, kron, corrected = fit(model, batch)
         g = ekfac.rotate(g, basis)
         return scores(g, g, kron if curvature == "kfac" else corrected, damping)
@@ -156,7 +156,7 @@ def test_exact_scores_equal_a_dense_solve(problem, damping):
     q, g = gradients(model, make(3, 2, 1)), gradients(model, batch)
     damped = factors.A["all"] / factors.rows + damping * torch.eye(len(factors.A["all"]))
     expected = flatten(q) @ torch.linalg.solve(damped, flatten(g).mT)
-    torch.testing.assert_close(ggn.dense_scores(q, g, factors, damping), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ggn.dense_scores(q, [g], factors, [damping])[0], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_refusals():

@@ -50,7 +50,7 @@ def test_equal_to_the_dense_solve(problem, fisher, rows, bias):
     unit = float(F.trace()) / len(F)
     assert woodbury.mean_eigenvalue(held) == pytest.approx(unit, rel=1e-12)
     dampings = [ratio * unit for ratio in RATIOS]
-    found = woodbury.scores(q, g, root, held, dampings)
+    found = woodbury.scores(q, [g], root, held, dampings)
     assert found.shape == (3, 3, 3)
     assert found.dtype == torch.float64
     for damping, layer in zip(dampings, found, strict=True):
@@ -68,7 +68,7 @@ def test_rows_that_span_everything_need_no_damping():
     held, F, g = woodbury.spectrum(root), dense(model, batch, "type2"), gradients(model, batch)
     assert held.complete
     assert held.vectors.shape == (120, 8)
-    found, expected = woodbury.scores(g, g, root, held, [1e-14])[0], flatten(g) @ torch.linalg.inv(F) @ flatten(g).mT
+    found, expected = woodbury.scores(g, [g], root, held, [1e-14])[0], flatten(g) @ torch.linalg.inv(F) @ flatten(g).mT
     assert error(found, expected) < 1e-11
     U, G = flatten(root.U), flatten(g)
     direct = G @ U.mT @ torch.linalg.solve(U @ U.mT + 60 * 1e-14 * torch.eye(120), U @ G.mT)
@@ -88,7 +88,7 @@ def test_unsampled_directions_are_damped_alone(mlp):
     for name, shape in shapes.items():
         g[name] = outside[start : start + shape.numel()].view(1, *shape)
         start += shape.numel()
-    found = woodbury.scores(g, g, root, held, [1e-6, 1.0]).flatten()
+    found = woodbury.scores(g, [g], root, held, [1e-6, 1.0]).flatten()
     torch.testing.assert_close(found, outside @ outside / torch.tensor([1e-6, 1.0]), rtol=1e-9, atol=0)
 
 
@@ -116,7 +116,7 @@ def test_large_damping_is_the_gradient_dot_product(problem):
     model, make = problem
     root = rows_of(model, [make(5, 1, 0)], "mc", 5)
     q, g = gradients(model, make(3, 2, 1)), gradients(model, make(4, 2, 2))
-    found = 1e12 * woodbury.scores(q, g, root, woodbury.spectrum(root), [1e12])[0]
+    found = 1e12 * woodbury.scores(q, [g], root, woodbury.spectrum(root), [1e12])[0]
     torch.testing.assert_close(found, flatten(q) @ flatten(g).mT, rtol=1e-9, atol=1e-11)
 
 
@@ -129,7 +129,7 @@ def test_train_gradients_as_rows_give_trak(mlp):
     kernel = inner(g, g)
     gram = {"query_train": inner(q, g).numpy(), "train_train": kernel.numpy()}
     unit = float(kernel.trace()) / 12
-    found = woodbury.scores(q, g, root, woodbury.spectrum(root), [ratio * unit / 12 for ratio in RATIOS])
+    found = woodbury.scores(q, [g], root, woodbury.spectrum(root), [ratio * unit / 12 for ratio in RATIOS])
     for layer, expected in zip(found.numpy(), 12 * dual.scores(gram, RATIOS), strict=True):
         assert np.abs(layer - expected).max() < 1e-8 * np.abs(expected).max()
 
@@ -147,7 +147,7 @@ def test_batches_and_columns_do_not_matter(problem, fisher, monkeypatch):
 
     def run(batches):
         root = rows_of(model, iter(batches), fisher, 7)
-        return woodbury.scores(q, q, root, woodbury.spectrum(root), [1e-3])
+        return woodbury.scores(q, [q], root, woodbury.spectrum(root), [1e-3])
 
     whole, parts = run([batch]), run([part(0, 4), part(4, 6), part(6, 7)])
     monkeypatch.setattr(woodbury, "COLUMNS", 3)
@@ -166,7 +166,7 @@ def test_single_precision_rows_are_solved_in_double(mlp):
     assert root.U["first"].dtype == torch.float32
     held = woodbury.spectrum(root)
     damping = 1e-6 * woodbury.mean_eigenvalue(held)
-    found = woodbury.scores(g, g, root, held, [damping])[0]
+    found = woodbury.scores(g, [g], root, held, [damping])[0]
     U, G = flatten(root.U).double(), flatten(g).double()
     eye = torch.eye(U.shape[1], dtype=torch.float64)
     assert error(found, G @ torch.linalg.solve(U.mT @ U / 40 + damping * eye, G.mT)) < 1e-8
@@ -182,7 +182,7 @@ def test_refusals(mlp, monkeypatch):
     held, g = woodbury.spectrum(root), gradients(model, batch)
     for damping in (0.0, -1.0, float("nan")):
         with pytest.raises(StudyError, match="above 0"):
-            woodbury.scores(g, g, root, held, [1.0, damping])
+            woodbury.scores(g, [g], root, held, [1.0, damping])
     with pytest.raises(StudyError, match="different blocks"):
         woodbury.coordinates({"first": g["first"]}, root, held)
     with pytest.raises(StudyError, match="more than 3 rows"):

@@ -87,7 +87,7 @@ def study():
     corrected = ekfac.mean(ekfac.accumulate_eigenvalues(model, [train], basis, **options))
     exact = ggn.accumulate(model, [train], **options)
     damping = 1e-6 * mean_eigenvalue(corrected)
-    found = {"exact": ggn.dense_scores(q, g, exact, damping)}
+    found = {"exact": ggn.dense_scores(q, [g], exact, [damping])[0]}
     for name, eigenvalues in (("kfac", kfac.kfac_eigenvalues(basis)), ("ekfac", corrected)):
         found[name] = scores(ekfac.rotate(q, basis), ekfac.rotate(g, basis), eigenvalues, damping)
     kept = torch.stack([torch.randperm(N, generator=generator) < N // 2 for _ in range(SUBSETS)])  # [S, N]

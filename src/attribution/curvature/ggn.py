@@ -20,7 +20,7 @@ from attribution.curvature.ekfac import rotate
 from attribution.curvature.gradients import flatten, group_gradients
 from attribution.curvature.kfac import Factors, eigenbasis, kfac_eigenvalues
 from attribution.curvature.rows import Batch, Fisher, fisher_vectors
-from attribution.curvature.solve import relative, sweep
+from attribution.curvature.solve import sweep
 from attribution.errors import StudyError
 
 LIMIT = 8192  # parameters: F then takes half a gigabyte, and its eigendecomposition minutes
@@ -55,14 +55,15 @@ def one_block(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"all": flatten(gradients).unsqueeze(1)}
 
 
-def dense_scores(
-    query: dict[str, Tensor], parts: Iterable[dict[str, Tensor]], factors: Factors, ratios: Sequence[float]
-) -> Tensor:
-    """[L, Q, N] scores (solve.py) with the exact F, of gradients [Q, O, J] and, in parts, [n, O, J], not rotated.
+def mean_eigenvalue(factors: Factors) -> float:
+    """trace(F) / P: the unit in which dampings are quoted, as in solve.py."""
+    return float(factors.A["all"].trace()) / factors.rows / len(factors.A["all"])
 
-    Ratios are dampings relative to F's mean eigenvalue.
-    """
+
+def dense_scores(
+    query: dict[str, Tensor], parts: Iterable[dict[str, Tensor]], factors: Factors, dampings: Sequence[float]
+) -> Tensor:
+    """[L, Q, N] scores (solve.py) with the exact F, of gradients [Q, O, J] and, in parts, [n, O, J], not rotated."""
     basis = eigenbasis(factors)
-    eigenvalues = kfac_eigenvalues(basis)
-    q, dampings = rotate(one_block(query), basis), relative(eigenvalues, ratios, "model")
+    eigenvalues, q = kfac_eigenvalues(basis), rotate(one_block(query), basis)
     return torch.cat([sweep(q, rotate(one_block(part), basis), eigenvalues, dampings) for part in parts], 2)

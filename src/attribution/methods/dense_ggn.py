@@ -26,4 +26,5 @@ def score(
 ) -> Tensor:
     """[L, Q, N] from gradients [Q, O, J] and, in parts, [n, O, J]; dampings are relative to the mean eigenvalue."""
     factors = ggn.accumulate(model, batches, fisher=fisher, bias=bias, generator=None)
-    return ggn.dense_scores(queries, parts, factors, dampings)
+    unit = ggn.mean_eigenvalue(factors)
+    return ggn.dense_scores(queries, parts, factors, [ratio * unit for ratio in dampings])
