@@ -15,9 +15,7 @@ from attribution.errors import StudyError
 from attribution.evaluation.intervals import bootstrap as bootstrap_interval
 from attribution.evaluation.intervals import percentile, resamples_of_halves
 from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
-from attribution.evaluation.selection import by_kind, halves, select, sweep
-
-NO_CHOICE = {"position": 0, "damping": None, "at_edge": None}  # of a method without dampings
+from attribution.evaluation.selection import by_kind, choose, halves
 
 
 def evaluate(
@@ -63,8 +61,7 @@ def evaluate(
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
         draws = resamples_of_halves(seed, bootstrap, sizes, len(queries))
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
-        curves = [sweep(part, truth, way, dampings) if dampings else [] for way in ways]
-        chosen = [select(curve) if curve else NO_CHOICE for curve in curves]
+        chosen, curves = zip(*(choose(part, truth, way, dampings) for way in ways), strict=True)
         rows = [way["reporting"] for way in ways]
         tuned, arrays["per_query"][queries], arrays[f"replicates_{kind}"] = _score(
             [part[choice["position"]] for choice in chosen], truth, rows, draws, coverage

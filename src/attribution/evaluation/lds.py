@@ -19,9 +19,10 @@ from attribution.errors import StudyError
 
 
 def spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    """Spearman correlation of `a` and `b` (one shape) along `axis`; ties get average ranks.
+    """Spearman correlation of `a` and `b` along `axis`, the same length in both; ties get average ranks.
 
-    NaN where either is constant along the axis: the correlation is undefined there. Returns the shape without `axis`.
+    The other axes broadcast. NaN where either is constant along the axis: the correlation is undefined there. Returns
+    the shape without `axis`.
     """
     x = _centred_ranks(a, axis)
     y = _centred_ranks(b, axis)

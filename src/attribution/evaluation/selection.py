@@ -6,7 +6,7 @@ method and query kind the damping with the best mean score on the selection half
 half; then the halves change places. The mean of the two scores is the tuned number (evaluate.py): every subset is
 reported on once, never at a damping that it helped to choose.
 
-Shape letters: L dampings, Q queries, S subsets.
+Shape letters: L dampings, N training examples, Q queries, R training replicates, S subsets.
 """
 
 from typing import Any
@@ -15,9 +15,10 @@ import numpy as np
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.lds import lds_per_query
+from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
 
 KINDS = ("generated", "heldout", "training")  # a code c in a `kinds` array means KINDS[c]
+NO_CHOICE = {"position": 0, "damping": None, "at_edge": None}  # of a method without dampings
 
 
 def halves(subsets: int, seed: int) -> dict[str, list[int]]:
@@ -81,4 +82,31 @@ def select(curve: list[dict[str, float]]) -> dict[str, Any]:
         "position": best,
         "damping": dampings[best],
         "at_edge": len(curve) > 1 and dampings[best] in (min(dampings), max(dampings)),
+    }
+
+
+def choose(
+    predictions: np.ndarray, measured: np.ndarray, split: dict[str, list[int]], dampings: list[float]
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """The choice (`select`) of one kind and the curve (`sweep`) it was made on; NO_CHOICE and [] without dampings."""
+    if not dampings:
+        return NO_CHOICE, []
+    curve = sweep(predictions, measured, split, dampings)
+    return select(curve), curve
+
+
+def chosen_layers(
+    scores: np.ndarray, dampings: list[float], masks: np.ndarray, outcomes: np.ndarray, kinds: np.ndarray, seed: int
+) -> dict[str, int]:
+    """Query kind -> position of the damping chosen on the selection half, what evaluate calls selected_damping.
+
+    scores: [L, Q, N]; dampings: L of them, or none; masks: [S, N] bool; outcomes: [R, S, Q]; kinds: [Q]. Neither the
+    intervals' settings nor the reporting half have a say.
+    """
+    measured = mean_outcome(outcomes)  # [S, Q]
+    predictions = np.stack([group_prediction(masks, layer) for layer in scores])  # [L, S, Q]
+    split = halves(len(measured), seed)
+    return {
+        kind: choose(predictions[:, :, queries], measured[:, queries], split, dampings)[0]["position"]
+        for kind, queries in by_kind(kinds, measured.shape[1]).items()
     }

@@ -6,25 +6,31 @@ one model for each query and replicate (under common random numbers), or for eac
 
 import numpy as np
 
-from attribution.core.store import load_json, load_tensors, save_tensors
+from attribution.core.store import load_tensors, save_tensors
 from attribution.design.removal import chosen_queries, kept
+from attribution.evaluation.selection import chosen_layers
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import layer_of, query_kinds
+from attribution.steps.outcomes import query_kinds, retrained
 
 OUTPUTS = {"subsets.safetensors": "bitwise"}
 
 
 def run(job: Job) -> None:
-    """A query is ranked at the damping that was chosen for its kind."""
+    """A query is ranked at the damping that the models of half the subsets choose for its kind, as the step lds does.
+
+    Only what makes that choice is read: no interval, so that its settings train nothing again.
+    """
     percent, removal = job.spec["job"]["percent"], job.spec["removal"]
-    scored, record = load_tensors(job.input("scores")), load_json(job.input("lds"))["kinds"]
-    kinds = query_kinds(job.input("queries"))
-    examples = scored["scores"].shape[-1]
+    scored, kinds = load_tensors(job.input("scores")), query_kinds(job.input("queries"))
+    scores, dampings = scored["scores"], scored.get("dampings", np.empty(0)).tolist()
+    examples = scores.shape[-1]
     if percent == 0:
         rows, members = [-1], [np.arange(examples)]
     else:
+        models = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+        layers = chosen_layers(scores, dampings, models.masks, models.outcomes, kinds, job.spec["seed"])
         rows = chosen_queries(kinds, removal["queries"]).tolist()
-        members = [kept(scored["scores"][layer_of(scored, record[kinds[q]]), q], percent) for q in rows]
+        members = [kept(scores[layers[kinds[q]], q], percent) for q in rows]
     replicates = range(removal["replicates"])
     save_tensors(
         job.out / "subsets.safetensors",
