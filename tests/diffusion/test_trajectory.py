@@ -18,9 +18,10 @@ from attribution.diffusion.ensemble import predict, stack
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.diffusion.sampler import sample
 from attribution.diffusion.trajectory import (
-    choose,
+    inferred,
     journey,
     log_probability,
+    measured,
     output_gradient,
     rows,
     steps,
@@ -36,8 +37,8 @@ MEAN, SPREAD = 0.2, 0.1
 ABAR = np.cumprod(1 - np.linspace(0.0001, 0.02, 1000))
 
 
-def sampling(count=100, eta=1.0, clip=False):
-    return {"steps": count, "eta": eta, "clip": clip}
+def sampling(count=100, eta=1.0, clip=False, floor=0.0):
+    return {"steps": count, "eta": eta, "clip": clip, "floor": floor}
 
 
 def optimal(x, t, gain=1.0):
@@ -49,10 +50,6 @@ def optimal(x, t, gain=1.0):
 
 def run(diffusion, how, denoise=optimal, names=NAMES):
     return trajectory(denoise, diffusion, how, 0, names, SHAPE, CPU)
-
-
-def everything(counted, names=NAMES):
-    return torch.arange(len(counted)).expand(len(names), -1)
 
 
 def keyed(k):
@@ -80,7 +77,7 @@ def test_steps_are_the_samplers(count, eta, diffusion):
     """Each state is the mean plus sigma times the keyed noise: rounding of float32 is 1e-3 of sigma at the least noise,
     1e-6 of it at most steps; a wrong stride, schedule end or eta is of order 1.
     """
-    path, counted = run(diffusion, sampling(count, eta)), steps(diffusion, sampling(count, eta), 0.0)
+    path, counted = run(diffusion, sampling(count, eta)), steps(diffusion, sampling(count, eta))
     assert counted.index.tolist() == list(range(count - 1))  # all but the last, of variance zero
     assert torch.equal(counted.t, path.t[:-1])
     for place in (0, 1, len(counted) // 2, len(counted) - 1):
@@ -92,7 +89,7 @@ def test_steps_are_the_samplers(count, eta, diffusion):
 
 def test_variance_of_a_full_chain_is_the_posteriors(diffusion):
     """eta = 1 with every timestep is DDPM's "fixed small": (1 - abar_{t-1}) / (1 - abar_t) beta_t."""
-    counted = steps(diffusion, sampling(1000), 0.0)
+    counted = steps(diffusion, sampling(1000))
     beta = np.linspace(0.0001, 0.02, 1000)
     expected = (1 - ABAR[:-1]) / (1 - ABAR[1:]) * beta[1:]
     np.testing.assert_allclose(counted.sigma.square().numpy()[::-1], expected, rtol=1e-3)
@@ -101,8 +98,8 @@ def test_variance_of_a_full_chain_is_the_posteriors(diffusion):
 @pytest.mark.parametrize("count", [100, 1000])
 def test_log_probability_under_the_generating_model(count, diffusion):
     """sum_k -(log(2 pi sigma_k^2) + z_k^2) / 2 with the keyed z, whose expectation is minus the Gaussian's entropy."""
-    path, counted = run(diffusion, sampling(count)), steps(diffusion, sampling(count), 0.0)
-    x, t, target = rows(counted, path, everything(counted))
+    path, counted = run(diffusion, sampling(count)), steps(diffusion, sampling(count))
+    x, t, target = rows(counted, path)
     found = log_probability(path, value(counted, optimal(x, t), t, target).view(6, -1))
     noise = torch.stack([keyed(k) for k in ["x_T", *range(count - 1)]], 1).double().square().mean((2, 3, 4))  # [Q, K]
     variance = torch.cat([torch.ones(1), counted.sigma.square()])
@@ -120,9 +117,9 @@ def test_log_probability_is_that_of_gaussian_transitions(denoiser, diffusion):
     model = build(denoiser, SHAPE).double()
     weights = [{k: v.double() for k, v in initial(denoiser, SHAPE, 0, m).items()} for m in range(3)]
     how = sampling(10, 0.7, True)
-    path, counted = run(diffusion, how), steps(diffusion, how, 0.0)
+    path, counted = run(diffusion, how), steps(diffusion, how)
     path = type(path)(path.states.double(), path.outputs.double(), path.t)
-    x, t, target = rows(counted, path, everything(counted))
+    x, t, target = rows(counted, path)
     outputs = predict(model, stack(weights), x, t)  # [M, Q S, C, H, W]
     found = log_probability(path, value(counted, outputs, t, target).view(3, 6, -1))
     assert found.shape == (3, 6)
@@ -141,8 +138,8 @@ def test_log_probability_is_that_of_gaussian_transitions(denoiser, diffusion):
 
 
 def test_another_model_finds_the_way_less_probable(diffusion):
-    path, counted = run(diffusion, sampling()), steps(diffusion, sampling(), 0.02)
-    x, t, target = rows(counted, path, everything(counted))
+    path, counted = run(diffusion, sampling()), steps(diffusion, sampling(floor=0.02))
+    x, t, target = rows(counted, path)
     own, other = (
         log_probability(path, value(counted, f, t, target).view(6, -1)) for f in (optimal(x, t), optimal(x, t, 0.8))
     )
@@ -156,8 +153,8 @@ def shares(diffusion, count, floor):
     own.
     """
     how = sampling(count)
-    path, counted = run(diffusion, how), steps(diffusion, how, floor)
-    x, t, target = rows(counted, path, everything(counted))
+    path, counted = run(diffusion, how), steps(diffusion, how | {"floor": floor})
+    x, t, target = rows(counted, path)
     generator = torch.Generator().manual_seed(0)
     errors = 0.05 * torch.randn(40, 100, *SHAPE, generator=generator)  # [M, T / 10, C, H, W]
     outputs = optimal(x, t) + errors[:, t // 10]  # [M, Q S, C, H, W]
@@ -177,8 +174,8 @@ def test_a_floored_last_step_would_be_all(diffusion):
     """sigma = 1e-10 in place of leaving the step out: an error of 1 % of the noise moves the predicted image by 1e-4,
     which costs 5e11 nats a pixel, against some 10 for all other steps together.
     """
-    path, counted = run(diffusion, sampling()), steps(diffusion, sampling(), 0.0)
-    x, t, target = rows(counted, path, everything(counted))
+    path, counted = run(diffusion, sampling()), steps(diffusion, sampling())
+    x, t, target = rows(counted, path)
     own, other = (value(counted, f, t, target).view(6, -1).mean(1) for f in (optimal(x, t), optimal(x, t) + 0.01))
     assert (other - own).abs().max() < 10
     x, t = path.states[:, -2].double(), torch.zeros(6, dtype=torch.int64)
@@ -187,45 +184,71 @@ def test_a_floored_last_step_would_be_all(diffusion):
 
 
 def test_floor_leaves_out_the_steps_below_it(diffusion):
-    everyone, fewer = steps(diffusion, sampling(), 0.0), steps(diffusion, sampling(), 0.02)
+    everyone, fewer = steps(diffusion, sampling()), steps(diffusion, sampling(floor=0.02))
     assert (len(everyone), len(fewer)) == (99, 98)
     assert torch.equal(fewer.t, everyone.t[:-1])
     assert (fewer.sigma > 0.02).all()
     for how, floor in ((sampling(eta=0.0), 0.0), (sampling(), 1.0)):
         with pytest.raises(StudyError, match="no sampling step has noise"):
-            steps(diffusion, how, floor)
+            steps(diffusion, how | {"floor": floor})
 
 
-def test_a_subset_of_steps_estimates_the_sum(diffusion):
-    """The mean over all subsets of a size is the sum, S/E rescaled: without that, half of it."""
-    path, counted = run(diffusion, sampling(20)), steps(diffusion, sampling(20), 0.0)
-    x, t, target = rows(counted, path, everything(counted))
-    per_step = value(counted, optimal(x, t, 0.9), t, target).view(6, -1)
-    whole = log_probability(path, per_step)
-    picks = [choose(counted, 0, f"s{number}", NAMES, 10) for number in range(400)]
-    found = torch.stack([log_probability(path, per_step.gather(1, choice)) for choice in picks])
-    assert ((found.mean(0) - whole).abs() < 4 * found.std(0) / 20).all()
-    torch.testing.assert_close(
-        log_probability(path, per_step.gather(1, choose(counted, 0, "s", NAMES, 19))), whole, rtol=1e-5, atol=0
-    )
-    x, t, target = rows(counted, path, picks[0])
-    torch.testing.assert_close(value(counted, optimal(x, t, 0.9), t, target).view(6, -1), per_step.gather(1, picks[0]))
+def test_rows_of_a_part_are_those_of_all(diffusion):
+    path, counted = run(diffusion, sampling(20)), steps(diffusion, sampling(20))
+    samples, picks = slice(2, 4), slice(5, 19)
+    part = rows(counted, path, samples, picks)
+    for found, whole in zip(part, rows(counted, path), strict=True):
+        expected = whole.unflatten(0, (6, 19))[samples, picks].flatten(0, 1)
+        assert torch.equal(found, expected)
 
 
-def test_choice_is_keyed(diffusion):
-    counted = steps(diffusion, sampling(20), 0.0)
-    choice = choose(counted, 0, "s", NAMES, 10)
-    assert torch.equal(choose(counted, 0, "s", [NAMES[4]], 10), choice[4:5])
-    assert torch.equal(choose(counted, 0, "s", NAMES, 4), choice[:, :4])
-    assert all(len(set(row)) == 10 for row in choice.tolist())
-    assert not torch.equal(choice[0], choice[1])
-    for count in (0, 20):
-        with pytest.raises(StudyError, match="of 19 trajectory steps"):
-            choose(counted, 0, "s", NAMES, count)
+@pytest.mark.parametrize("batch", [7, 30, 1000])
+def test_measured_is_minus_the_log_probability_of_each_model(batch, denoiser, diffusion):
+    model = build(denoiser, SHAPE)
+    weights = [initial(denoiser, SHAPE, 0, m) for m in range(2)]
+    path, counted = run(diffusion, sampling(10)), steps(diffusion, sampling(10))
+    found = measured(model, stack(weights), counted, path, batch)
+    assert found.shape == (2, 6)
+    assert found.dtype == torch.float64
+    x, t, target = rows(counted, path)
+    for m in range(2):
+        model.load_state_dict(weights[m])
+        expected = -log_probability(path, value(counted, model(x, t), t, target).view(6, -1))
+        torch.testing.assert_close(found[m], expected.detach().double(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.5])
+def test_inferred_ways_end_in_the_image_and_have_the_forward_marginals(eta, diffusion):
+    """q_sigma(y_k | x_0) = q(x_t | x_0) whatever eta (Song et al. 2021, Lemma 1): mean and variance of 3,000 pixels'
+    noise to 4 standard errors, and neighbouring states are related as the sampler's are by the true noise.
+    """
+    images = torch.linspace(-1, 1, 200)[:, None, None, None].expand(200, *SHAPE)
+    names = [f"example/{number}" for number in range(200)]
+    how = sampling(10, eta)
+    path = inferred(optimal, diffusion, how, 0, images, names)
+    assert path.states.shape == (200, 11, *SHAPE)
+    torch.testing.assert_close(path.states[:, -1], images, rtol=0, atol=1e-6)
+    abar = torch.from_numpy(ABAR)[path.t]
+    count = images.numel()
+    noises = []
+    for k, level in enumerate(abar.tolist()):
+        noise = (path.states[:, k] - level**0.5 * images) / (1 - level) ** 0.5
+        noises.append(noise)
+        assert abs(noise.mean()) < 4 / count**0.5
+        assert abs(noise.var() - 1) < 4 * (2 / count) ** 0.5
+        assert torch.equal(path.outputs[:, k], optimal(path.states[:, k], path.t[k].expand(200)))
+    counted = steps(diffusion, how)
+    for k in (0, 4):
+        mean = counted.scale[k] * path.states[:, k] - counted.shift[k] * noises[k]
+        z = (path.states[:, k + 1] - mean) / counted.sigma[k]
+        assert abs(z.var() - 1) < 4 * (2 / count) ** 0.5
+        assert abs((z * noises[k]).mean()) < 4 / count**0.5  # fresh noise
+    alone = inferred(optimal, diffusion, how, 0, images[7:8], names[7:8])
+    torch.testing.assert_close(alone.states[0], path.states[7], rtol=0, atol=1e-6)
 
 
 def test_timesteps_that_are_not_counted_are_refused(diffusion):
-    path, counted = run(diffusion, sampling()), steps(diffusion, sampling(), 0.02)
+    path, counted = run(diffusion, sampling()), steps(diffusion, sampling(floor=0.02))
     x = path.states[:, 0]
     with pytest.raises(StudyError, match="none of the trajectory steps"):
         value(counted, x, torch.tensor([990, 980, 10, 970, 960, 950]), x)
@@ -238,9 +261,9 @@ def test_gradients_through_a_network(denoiser, diffusion):
     model = build(denoiser, SHAPE).double()
     model.load_state_dict({k: v.double() for k, v in initial(denoiser, SHAPE, 0, "x").items()})
     how = sampling(10, 1.0, True)
-    path, counted = run(diffusion, how, lambda x, t: model(x.double(), t).detach().float()), steps(diffusion, how, 0.0)
+    path, counted = run(diffusion, how, lambda x, t: model(x.double(), t).detach().float()), steps(diffusion, how)
     path = type(path)(path.states.double(), path.outputs.double(), path.t)
-    x, t, target = rows(counted, path, everything(counted))
+    x, t, target = rows(counted, path)
     batch = Batch((x, t), target, 6, len(counted))
     found = example_gradients(model, batch, "separate", output_gradient(counted))
     total = log_probability(path, value(counted, model(x, t), t, target).view(6, -1))
@@ -258,11 +281,9 @@ def test_gradients_through_a_network(denoiser, diffusion):
 
 
 def test_gradient_is_the_slope(diffusion):
-    counted = steps(diffusion, sampling(10), 0.0)
+    counted = steps(diffusion, sampling(10))
     path = run(diffusion, sampling(10))
-    x, t, target = (
-        part.double() if part.is_floating_point() else part for part in rows(counted, path, everything(counted))
-    )
+    x, t, target = (part.double() if part.is_floating_point() else part for part in rows(counted, path))
     f = optimal(x, t, 0.8)
     slope = quantities.differentiate(lambda g: value(counted, g, t, target), f)
     for pixel in ((0, 0, 0), (0, 2, 3)):

@@ -30,6 +30,19 @@ def sample(
     device: torch.device,
 ) -> Tensor:
     """Images [Q, C, H, W] in [-1, 1] of the samples called `samples`, by `sampling` steps, eta and clip."""
+    scheduler = ddim(diffusion, sampling)
+    x = keyed_normal(seed, "sample", samples, "x_T", shape).to(device)
+    for k, t in enumerate(scheduler.timesteps):
+        eps = denoise(x, t.to(device).expand(len(x)))
+        noise = keyed_normal(seed, "sample", samples, k, shape).to(device) if sampling["eta"] > 0 else None
+        x = scheduler.step(
+            eps, t, x, eta=sampling["eta"], use_clipped_model_output=sampling["clip"], variance_noise=noise
+        ).prev_sample
+    return x.clamp(-1, 1)
+
+
+def ddim(diffusion: dict[str, Any], sampling: dict[str, Any]) -> DDIMScheduler:
+    """The scheduler of the config's `diffusion` and `sampling` sections, its timesteps set."""
     scheduler = DDIMScheduler(
         num_train_timesteps=diffusion["timesteps"],
         beta_schedule=diffusion["beta_schedule"],
@@ -39,17 +52,10 @@ def sample(
         set_alpha_to_one=True,
     )
     scheduler.set_timesteps(sampling["steps"])
-    x = _normal(seed, samples, "x_T", shape).to(device)
-    for k, t in enumerate(scheduler.timesteps):
-        eps = denoise(x, t.to(device).expand(len(x)))
-        noise = _normal(seed, samples, k, shape).to(device) if sampling["eta"] > 0 else None
-        x = scheduler.step(
-            eps, t, x, eta=sampling["eta"], use_clipped_model_output=sampling["clip"], variance_noise=noise
-        ).prev_sample
-    return x.clamp(-1, 1)
+    return scheduler
 
 
-def _normal(seed: int, samples: Sequence[Name], step: Name, shape: Sequence[int]) -> Tensor:
-    """Standard normal noise [Q, C, H, W] of one step."""
-    noise = [rng(seed, "sample", name, step).standard_normal(shape, dtype=np.float32) for name in samples]
+def keyed_normal(seed: int, stream: str, names: Sequence[Name], step: Name, shape: Sequence[int]) -> Tensor:
+    """Standard normal noise [Q, C, H, W] of one step of a stream."""
+    noise = [rng(seed, stream, name, step).standard_normal(shape, dtype=np.float32) for name in names]
     return torch.from_numpy(np.stack(noise))

@@ -26,15 +26,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attribution.core.rng import Name, rng
+from attribution.core.rng import Name
 from attribution.diffusion.elbo import mean_square, predicted_clean
-from attribution.diffusion.noise import alphas_cumprod
+from attribution.diffusion.ensemble import Stack, predict
+from attribution.diffusion.noise import alphas_cumprod, tiles
 from attribution.diffusion.quantities import Rows, differentiate
-from attribution.diffusion.sampler import Denoise, sample
+from attribution.diffusion.sampler import Denoise, ddim, keyed_normal, sample
 from attribution.errors import StudyError
 
 
@@ -83,56 +83,75 @@ def trajectory(
     return Trajectory(torch.stack([*states, last], 1), torch.stack(outputs, 1), torch.stack(times))
 
 
-def steps(diffusion: dict[str, Any], sampling: dict[str, Any], floor: float) -> Steps:
-    """The steps of the config's sampler whose sigma is above `floor` (0: all but the last).
+def inferred(
+    denoise: Denoise,
+    diffusion: dict[str, Any],
+    sampling: dict[str, Any],
+    seed: int,
+    images: Tensor,
+    names: Sequence[Name],
+) -> Trajectory:
+    """A way to each image [Q, C, H, W] that the model did not sample, drawn from the sampler's inference process.
+
+    y_0 ~ q(x_t | x_0) at the first timestep, then (Song et al. 2021, Eq. 7; a, b, sigma as above)
+        y_{k+1} = sqrt(b) x_0 + sqrt(1 - b - sigma^2) (y_k - sqrt(a) x_0) / sqrt(1 - a) + sigma z_k,
+    so that y_k ~ q(x_{t_k} | x_0) for every k and y_K = x_0. The noise is keyed by (name, step).
+    """
+    t, a, b, sigma = _chain(diffusion, sampling)
+    shape, device = images.shape[1:], images.device
+    x, first = images, float(a[0])
+    y = first**0.5 * x + (1 - first) ** 0.5 * keyed_normal(seed, "inferred", names, "x_T", shape).to(device)
+    states, outputs = [y], []
+    for k, (before, after, spread) in enumerate(zip(a.tolist(), b.tolist(), sigma.tolist(), strict=True)):
+        with torch.no_grad():
+            outputs.append(denoise(y, t[k].to(device).expand(len(y))))
+        noise = (y - before**0.5 * x) / (1 - before) ** 0.5
+        y = after**0.5 * x + max(0.0, 1 - after - spread**2) ** 0.5 * noise
+        if spread:
+            y = y + spread * keyed_normal(seed, "inferred", names, k, shape).to(device)
+        states.append(y)
+    return Trajectory(torch.stack(states, 1), torch.stack(outputs, 1), t)
+
+
+def steps(diffusion: dict[str, Any], sampling: dict[str, Any]) -> Steps:
+    """The steps of the config's sampler whose sigma is above `sampling.floor` (0: all but the last).
 
     Raises StudyError where there are none, as with eta = 0: a deterministic sampler gives no densities.
     """
-    abar = alphas_cumprod(diffusion).double()
-    stride = len(abar) // sampling["steps"]
-    t = torch.arange(sampling["steps"] - 1, -1, -1) * stride  # [K]
-    a = abar[t]
-    b = torch.cat([a[1:], a.new_ones(1)])
-    sigma = sampling["eta"] * ((1 - b) / (1 - a) * (1 - a / b)).sqrt()
+    t, a, b, sigma = _chain(diffusion, sampling)
     scale, shift = (b / a).sqrt(), (b * (1 - a) / a).sqrt() - (1 - b - sigma.square()).clamp(min=0).sqrt()
-    index = (sigma > floor).nonzero().flatten()  # [S]
+    index = (sigma > sampling["floor"]).nonzero().flatten()  # [S]
     if not len(index):
-        eta = sampling["eta"]
-        raise StudyError(f"no sampling step has noise above {floor} (eta is {eta}): trajectories have no density")
+        limits = f"eta is {sampling['eta']}, floor {sampling['floor']}"
+        raise StudyError(f"no sampling step has noise above sampling.floor ({limits}): trajectories have no density")
     return Steps(index, *(table[index] for table in (t, scale, shift, sigma)))
 
 
-def choose(steps: Steps, seed: int, stream: str, samples: Sequence[Name], count: int) -> Tensor:
-    """`count` different counted steps of each sample, [Q, count] positions in 0..S-1, keyed by (stream, sample).
+def _chain(diffusion: dict[str, Any], sampling: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Timestep, abar before and after, and sigma of every sampling step, [K] each, float64."""
+    t = ddim(diffusion, sampling).timesteps.cpu()
+    a = alphas_cumprod(diffusion).double()[t]
+    b = torch.cat([a[1:], a.new_ones(1)])
+    return t, a, b, sampling["eta"] * ((1 - b) / (1 - a) * (1 - a / b)).sqrt()
 
-    The mean of `value` over them estimates that over all steps without bias, and is it for count = S. More steps only
-    add to fewer. Raises StudyError where there are not as many.
+
+def rows(
+    steps: Steps, path: Trajectory, samples: slice = slice(None), picks: slice = slice(None)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Network inputs x [R, C, H, W] and t [R], and targets u [R, C, H, W], of some counted steps of some samples.
+
+    Sample-major, as curvature.rows.Batch(inputs=(x, t), target=u, examples=samples, draws=steps) takes them.
     """
-    if not 0 < count <= len(steps):
-        raise StudyError(f"{count} of {len(steps)} trajectory steps were asked for")
-    return torch.from_numpy(np.stack([rng(seed, stream, name, "steps").permutation(len(steps)) for name in samples]))[
-        :, :count
-    ]
-
-
-def rows(steps: Steps, path: Trajectory, choice: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Network inputs x [R, C, H, W] and t [R], and targets u [R, C, H, W], for choice [Q, E] of counted steps.
-
-    Example-major (R = Q E), as curvature.rows.Batch(inputs=(x, t), target=u, examples=Q, draws=E) takes them.
-    """
-    sample = torch.arange(len(path.states), device=path.states.device)[:, None]
-    choice = choice.to(path.states.device)
-    scale, shift = (
-        table.to(choice.device)[choice][..., None, None, None] for table in (steps.scale, steps.shift)
-    )  # [Q, E, 1, 1, 1]
-    k = steps.index.to(choice.device)[choice]  # [Q, E]
-    x, following = path.states[sample, k], path.states[sample, k + 1]  # [Q, E, C, H, W]
+    states = path.states[samples]
+    k, scale, shift, t = (table[picks].to(states.device) for table in (steps.index, steps.scale, steps.shift, steps.t))
+    scale, shift = (table[:, None, None, None] for table in (scale, shift))  # [S, 1, 1, 1]
+    x, following = states[:, k], states[:, k + 1]  # [Q, S, C, H, W]
     target = ((scale * x - following) / shift).to(x.dtype)
-    return x.flatten(0, 1), steps.t.to(choice.device)[choice].flatten(), target.flatten(0, 1)
+    return x.flatten(0, 1), t.repeat(len(states)), target.flatten(0, 1)
 
 
 def value(steps: Steps, output: Tensor, t: Tensor, target: Tensor) -> Tensor:
-    """-S log N(next state; mu_theta, sigma^2 I) / D of each row, [..., R]: the mean over a sample's rows is the sum.
+    """-S log N(next state; mu_theta, sigma^2 I) / D of each row, [..., R]: the mean over a sample's S rows is the sum.
 
     output [..., R, C, H, W], target u [R, C, H, W], t [R]. Raises StudyError where a t is no counted step.
     """
@@ -159,6 +178,21 @@ def log_probability(path: Trajectory, values: Tensor) -> Tensor:
     """Log-probability per dimension [..., Q] from the `values` [..., Q, E] of a sample's rows, higher is better."""
     start = -(mean_square(path.states[:, 0]) + math.log(2 * math.pi)) / 2  # [Q] log N(y_0; 0, I) / D
     return start - values.mean(-1)
+
+
+@torch.no_grad()
+def measured(model: nn.Module, params: Stack, steps: Steps, path: Trajectory, batch: int) -> Tensor:
+    """Minus the log-probability per dimension that each model gives to each way, [M, Q] float64: lower is better.
+
+    `batch` bounds the rows of one pass.
+    """
+    first = next(iter(params.values()))
+    values = first.new_zeros(len(first), len(path.states), len(steps), dtype=torch.float64)
+    for samples, start, stop in tiles(len(path.states), len(steps), batch):
+        x, t, target = rows(steps, path, samples, slice(start, stop))
+        found = value(steps, predict(model, params, x, t), t, target)  # [M, R]
+        values[:, samples, start:stop] = found.unflatten(1, (-1, stop - start)).double()
+    return -log_probability(path, values)
 
 
 def journey(

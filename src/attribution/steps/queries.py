@@ -2,6 +2,7 @@
 
 Writes queries.safetensors: images [Q, C, H, W], kind [Q] uint8 (position in meta's kinds), index [Q] int64 (number of
 the sample, row of the held-out pool or row of the training set); meta holds kinds and the names that key their noise.
+trajectories.safetensors: the way of each query from noise, as sampled, or as inferred for real images (trajectory.py).
 """
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from attribution.core import device as devices
 from attribution.core.rng import rng
 from attribution.core.store import save_tensors
-from attribution.diffusion.sampler import sample
+from attribution.diffusion import trajectory
+from attribution.diffusion.trajectory import Trajectory
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import inputs, trajectories
 
-OUTPUTS = {"queries.safetensors": "tolerance"}
+OUTPUTS = {"queries.safetensors": "tolerance", "trajectories.safetensors": "tolerance"}
 KINDS = ("generated", "heldout", "training")
 
 
@@ -36,8 +38,10 @@ def run(job: Job) -> None:
     }
     samples = [f"generated/{number}" for number in rows["generated"]]
     model = inputs.single(job.input("model"), spec["denoiser"], train.shape, device)
+    chain = spec["diffusion"], spec["sampling"], spec["seed"]
+    sampled = trajectory.trajectory(model, *chain, samples, train.shape, device)
     images = {
-        "generated": sample(model, spec["diffusion"], spec["sampling"], spec["seed"], samples, train.shape, device),
+        "generated": sampled.states[:, -1],
         "heldout": heldout.images[rows["heldout"]],
         "training": train.images[rows["training"]],
     }
@@ -51,6 +55,12 @@ def run(job: Job) -> None:
         },
         {"kinds": KINDS, "names": names},
     )
+    real = torch.cat([images["heldout"], images["training"]])
+    inferred = trajectory.inferred(model, *chain, real, names[len(samples) :])
+    ways = Trajectory(
+        torch.cat([sampled.states, inferred.states]), torch.cat([sampled.outputs, inferred.outputs]), sampled.t
+    )
+    trajectories.save(job.out / "trajectories.safetensors", ways, spec["sampling"], names)
 
 
 if __name__ == "__main__":
