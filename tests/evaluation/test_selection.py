@@ -7,7 +7,7 @@ import pytest
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.evaluate import evaluate
+from attribution.evaluation.evaluate import evaluate, evaluate_targets
 from attribution.evaluation.lds import lds_per_query
 from attribution.evaluation.selection import by_kind, halves, select, sweep
 
@@ -176,3 +176,32 @@ def test_sweep_lists_every_damping() -> None:
         {"damping": 2.0, "selection": pytest.approx(-1.0), "reporting": pytest.approx(-1.0)},
     ]
     assert masks.shape[1] == weights.shape[1]
+
+
+def test_every_target_is_judged_as_if_alone() -> None:
+    masks, weights, outcomes = study(4, 5.0)
+    scores = np.stack([weights, weights + rng(4, "test near").normal(size=weights.shape)])
+    other = outcomes[:, ::-1]  # the measured values of other subsets
+    grid = np.array([0.1, 1.0], np.float32)
+    both = evaluate_targets(scores, grid, 1.0, masks, {"loss": outcomes, "elbo": other}, KINDS, 0, 60, 0.9)
+    for target, measured in (("loss", outcomes), ("elbo", other)):
+        record, arrays = run(scores, masks, measured)
+        assert both[target][0] == record
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(both[target][1][name], value)
+    assert both["loss"][0]["kinds"]["training"]["lds"] > both["elbo"][0]["kinds"]["training"]["lds"] + 0.3
+
+
+def test_least_is_the_smallest_damping_wherever_it_stands() -> None:
+    masks, weights, outcomes = study(5, 2.0)
+    noise = rng(5, "test noise").normal(size=weights.shape)
+    record, arrays = evaluate(
+        np.stack([weights, noise]), np.array([1.0, 0.001]), 1.0, masks, outcomes, KINDS, 0, 60, 0.9
+    )
+    for kind, entry in record["kinds"].items():
+        assert entry["least"]["damping"] == 0.001
+        assert entry["least"]["lds"] == pytest.approx(arrays["per_query_least"][kind == KINDS].mean())
+        assert entry["default"] == {"damping": 1.0} | {name: entry[name] for name in ("lds", "interval")}
+        assert arrays[f"replicates_least_{kind}"].mean() < 0.3 < arrays[f"replicates_default_{kind}"].mean()
+    plain, _ = evaluate(weights, None, None, masks, outcomes, KINDS, 0, 60, 0.9)
+    assert plain["kinds"]["training"]["least"] is None

@@ -7,6 +7,7 @@ the subsets, for methods without a damping too: all methods meet on the same sub
 Shape letters: B resamples, L dampings, N training examples, Q queries, R training replicates, S subsets.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,56 @@ def evaluate(
     scores: [L, Q, N] with dampings [L] and the default among them, or [Q, N] with neither; masks: [S, N] bool;
     outcomes: [R, S, Q] measured loss; kinds: [Q] names or codes (selection.by_kind); bootstrap: number of resamples.
 
-    Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, other_damping, at_edge, default:
-    {damping, lds, interval}, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}: the damping
-    chosen on one half and reported on the other, both ways round, scores averaged. selected_damping is the choice of
-    the selection half, as is the sweep; other_damping that of the reporting half. Without dampings the last five are
-    null, null, null, null and []. Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and
-    `replicates_<kind>` [B]; with dampings also `per_query_default` [Q] and `replicates_default_<kind>` [B].
+    Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, other_damping, at_edge, default,
+    least, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}: the damping chosen on one half
+    and reported on the other, both ways round, scores averaged. selected_damping is the choice of the selection half,
+    as is the sweep; other_damping that of the reporting half. default and least are {damping, lds, interval} of the
+    configured damping and of the smallest on the grid. Without dampings the last six are null, and the sweep [].
+    Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and `replicates_<kind>` [B]; with dampings
+    also `per_query_default`, `per_query_least` [Q] and `replicates_default_<kind>`, `replicates_least_<kind>` [B].
 
     Raises StudyError where shapes disagree, a value is NaN, a correlation is undefined, or the default damping is not
     on the grid.
     """
+    return evaluate_targets(
+        scores, dampings, default_damping, masks, {"loss": outcomes}, kinds, seed, bootstrap, coverage
+    )["loss"]
+
+
+def evaluate_targets(
+    scores: np.ndarray,
+    dampings: np.ndarray | None,
+    default_damping: float | None,
+    masks: np.ndarray,
+    outcomes: Mapping[str, np.ndarray],
+    kinds: np.ndarray,
+    seed: int,
+    bootstrap: int,
+    coverage: float,
+) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Target -> what `evaluate` gives for its outcomes [R, S, Q]: groups are predicted once, judged by each target.
+
+    Every target is judged on the same halves and resamples.
+    """
     scores, dampings, default = _grid(np.asarray(scores), dampings, default_damping)
-    measured = mean_outcome(outcomes)  # [S, Q]
     predictions = np.stack([group_prediction(masks, layer) for layer in scores])  # [L, S, Q]
+    return {
+        target: _judge(predictions, dampings, default, mean_outcome(measured), kinds, seed, bootstrap, coverage)
+        for target, measured in outcomes.items()
+    }
+
+
+def _judge(
+    predictions: np.ndarray,
+    dampings: list[float],
+    default: int,
+    measured: np.ndarray,
+    kinds: np.ndarray,
+    seed: int,
+    bootstrap: int,
+    coverage: float,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """predictions [L, S, Q] against the measured values [S, Q]; default: its position among the dampings."""
     if predictions.shape[1:] != measured.shape:
         raise StudyError(
             f"masks and scores give {list(predictions.shape[1:])} predictions [S, Q], outcomes {list(measured.shape)}"
@@ -54,10 +92,10 @@ def evaluate(
     split = halves(len(measured), seed)
     ways = [split, {"selection": split["reporting"], "reporting": split["selection"]}]
     sizes = tuple(len(way["reporting"]) for way in ways)
+    fixed = {"default": default, "least": int(np.argmin(dampings))} if dampings else {}
     record: dict[str, Any] = {}
-    arrays: dict[str, np.ndarray] = {"prediction": np.empty(measured.shape), "per_query": np.empty(measured.shape[1])}
-    if dampings:
-        arrays["per_query_default"] = np.empty(measured.shape[1])
+    arrays: dict[str, np.ndarray] = {"prediction": np.empty(measured.shape)}
+    arrays |= {name: np.empty(measured.shape[1]) for name in ("per_query", *(f"per_query_{name}" for name in fixed))}
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
         draws = resamples_of_halves(seed, bootstrap, sizes, len(queries))
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
@@ -67,19 +105,19 @@ def evaluate(
             [part[choice["position"]] for choice in chosen], truth, rows, draws, coverage
         )
         arrays["prediction"][:, queries] = part[chosen[0]["position"]]
-        untuned = None
-        if dampings:
-            plain, arrays["per_query_default"][queries], arrays[f"replicates_default_{kind}"] = _score(
-                [part[default]] * 2, truth, rows, draws, coverage
+        untuned: dict[str, Any] = {"default": None, "least": None}
+        for name, layer in fixed.items():
+            plain, arrays[f"per_query_{name}"][queries], arrays[f"replicates_{name}_{kind}"] = _score(
+                [part[layer]] * 2, truth, rows, draws, coverage
             )
-            untuned = {"damping": dampings[default], **plain}
+            untuned[name] = {"damping": dampings[layer], **plain}
         record[kind] = {
             **tuned,
             "n": {"queries": len(queries), "subsets": len(measured)},
             "selected_damping": chosen[0]["damping"],
             "other_damping": chosen[1]["damping"],
             "at_edge": any(choice["at_edge"] for choice in chosen) if dampings else None,
-            "default": untuned,
+            **untuned,
             "sweep": curves[0],
         }
     return {"kinds": record, "halves": split}, arrays

@@ -2,46 +2,51 @@
 
 Writes lds.json: "kinds" (scores, intervals, damping sweep) for the retrained models' loss as the target, and "targets",
 the same for every other quantity that was measured; and lds.safetensors, bootstrap replicates and predictions for the
-loss.
+loss, and replicates for the other targets under names with `.<target>` at their end.
 """
 
-from functools import partial
+from typing import Any
 
 from attribution.core.store import load_tensors, save_json, save_tensors
-from attribution.evaluation.evaluate import evaluate
+from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.outcomes import all_retrained, query_kinds
 
 OUTPUTS = {"lds.json": "tolerance", "lds.safetensors": "tolerance"}
+MAIN = "loss"
 
 
 def run(job: Job) -> None:
     """Scores [L, Q, N] against the outcomes of all cohorts under common random numbers."""
     scored = load_tensors(job.input("scores"))
     scores, dampings = scored["scores"], scored.get("dampings")
-    chosen, settings = job.spec["methods"][job.spec["job"]["method"]], job.spec["evaluation"]
-    models = partial(retrained, job.inputs["subsets"], job.inputs["losses"], scores.shape[-1])
-    kinds = query_kinds(job.input("queries"))
-
-    def judge(target: str) -> tuple[dict, dict]:
-        judged = models(target)
-        return evaluate(
-            scores if dampings is not None else scores[0],
-            dampings,
-            chosen.get("damping"),
-            judged.masks,
-            judged.outcomes,
-            kinds,
-            job.spec["seed"],
-            settings["bootstrap"],
-            settings["coverage"],
-        )
-
-    record, arrays = judge("loss")
-    others = [quantity for quantity in job.spec["measurement"]["quantities"] if quantity != "loss"]
-    record["targets"] = {target: judge(target)[0]["kinds"] for target in others}
-    save_json(job.out / "lds.json", record)
+    settings = job.spec["evaluation"]
+    targets = dict.fromkeys([MAIN, *job.spec["measurement"]["quantities"]])
+    models = all_retrained(job.inputs["subsets"], job.inputs["losses"], scores.shape[-1], targets)
+    judged = evaluate_targets(
+        scores if dampings is not None else scores[0],
+        dampings,
+        _default(job.spec["methods"], job.spec["job"]["method"]),
+        models[MAIN].masks,
+        {target: found.outcomes for target, found in models.items()},
+        query_kinds(job.input("queries")),
+        job.spec["seed"],
+        settings["bootstrap"],
+        settings["coverage"],
+    )
+    record, arrays = judged.pop(MAIN)
+    for target, (_, spread) in judged.items():
+        arrays |= {f"{name}.{target}": value for name, value in spread.items() if name.startswith("replicates_")}
+    save_json(
+        job.out / "lds.json", record | {"targets": {target: found["kinds"] for target, (found, _) in judged.items()}}
+    )
     save_tensors(job.out / "lds.safetensors", arrays)
+
+
+def _default(methods: dict[str, Any], method: str) -> float | None:
+    """The configured damping of a method; an ensemble has that of the method it averages, None without dampings."""
+    settings = methods[method]
+    return methods[settings["of"]].get("damping") if "of" in settings else settings.get("damping")
 
 
 if __name__ == "__main__":
