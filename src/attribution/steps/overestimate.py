@@ -1,0 +1,62 @@
+"""What influence predicts of the retrained models, in units of the loss, beside what they measured.
+
+Only methods with a curvature of their own (curvature or fisher in the config) predict changes in units; each is judged
+by the quantity that it differentiates, where that was measured. At the default dampings, which no retrained model had a
+say in: the size of a prediction depends on the damping.
+
+Writes overestimate.json: method -> kind -> record of evaluation.overestimate; and overestimate.safetensors:
+predicted.<method> and actual.<quantity>, [S, Q] each.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attribution.core.store import load_tensors, save_json, save_tensors
+from attribution.evaluation.overestimate import changes, overestimate
+from attribution.provenance.job import Job, main
+from attribution.steps.outcomes import all_retrained, layer_at, query_kinds
+
+OUTPUTS = {"overestimate.json": "tolerance", "overestimate.safetensors": "tolerance"}
+
+
+def run(job: Job) -> None:
+    """--scores: of all methods, by name; --baseline: losses of the models of all examples under common randomness."""
+    methods, settings = job.spec["methods"], job.spec["evaluation"]
+    scores = dict(zip(sorted(methods), job.inputs["scores"], strict=True))
+    measured = job.spec["measurement"]["quantities"]
+    judged = {
+        name: of["measurement"] for name, of in methods.items() if _has_units(of) and of["measurement"] in measured
+    }
+    baseline, kinds = load_tensors(job.input("baseline")), query_kinds(job.input("queries"))
+    record: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    models = all_retrained(job.inputs["subsets"], job.inputs["losses"], job.spec["data"]["train"], measured)
+    for method, quantity in judged.items():
+        predicted, actual = changes(
+            _default(scores[method], methods[method]["damping"]),
+            models[quantity].masks,
+            models[quantity].outcomes,
+            baseline[quantity],
+        )
+        record[method] = overestimate(
+            predicted, actual, kinds, job.spec["seed"], settings["bootstrap"], settings["coverage"]
+        )
+        arrays |= {f"predicted.{method}": predicted, f"actual.{quantity}": actual}
+    save_json(job.out / "overestimate.json", record)
+    save_tensors(job.out / "overestimate.safetensors", arrays)
+
+
+def _has_units(settings: dict[str, Any]) -> bool:
+    return "curvature" in settings or "fisher" in settings
+
+
+def _default(path: Path, damping: float) -> np.ndarray:
+    """Scores [Q, N] at the default damping."""
+    scored = load_tensors(path)
+    return scored["scores"][layer_at(scored, damping)]
+
+
+if __name__ == "__main__":
+    main(run, OUTPUTS)
