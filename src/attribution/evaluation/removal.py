@@ -30,18 +30,23 @@ def increase(removed: np.ndarray, full: np.ndarray) -> np.ndarray:
 def compare(
     increases: dict[str, np.ndarray], control: str, seed: int, bootstrap: int, coverage: float
 ) -> dict[str, Any]:
-    """Method -> {value, interval, over_control: {value, interval}, n} of increases [Q]; the control's own is null."""
+    """Method -> {value, interval, over: other method -> {value, interval}, over_control, n} of increases [Q].
+
+    `over` are paired differences; over_control is that to the control, null for the control itself.
+    """
     queries = len(increases[control])
     draws = np.stack([rng(seed, "bootstrap removal", b).integers(queries, size=queries) for b in range(bootstrap)])
     record = {}
     for method, delta in increases.items():
-        gain = delta - increases[control]
+        over = {
+            other: {"value": float(gain.mean()), "interval": percentile(gain[draws].mean(1), coverage)}
+            for other, gain in ((other, delta - less) for other, less in increases.items() if other != method)
+        }
         record[method] = {
             "value": float(delta.mean()),
             "interval": percentile(delta[draws].mean(1), coverage),
-            "over_control": None
-            if method == control
-            else {"value": float(gain.mean()), "interval": percentile(gain[draws].mean(1), coverage)},
+            "over": over,
+            "over_control": over.get(control),
             "n": {"queries": queries},
         }
     return record

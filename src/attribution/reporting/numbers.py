@@ -2,9 +2,10 @@
 
 An id is dotted words: `lds.ekfac.heldout`, `lds.ekfac_default.heldout` (the default damping instead of the one chosen
 on the other half), `lds.ceiling.heldout`, `lds_difference.ekfac_trak.heldout`, `damping.ekfac.heldout`,
-`reliability.crn.heldout`, `cost.train.seconds`. `interval` is [low, high] or null, and high is null where the interval
-has no upper end. `n` counts what the value was taken over, {"queries": 50, "subsets": 32}. `source` is the metric file,
-`receipt` the id of the job that wrote it; from there the chain is followed by the audit.
+`reliability.crn.heldout`, `overestimate.ekfac.heldout.slope`, `cost.train.seconds`. `interval` is [low, high] or null,
+and high is null where the interval has no upper end. `n` counts what the value was taken over, {"queries": 50,
+"subsets": 32}. `source` is the metric file, `receipt` the id of the job that wrote it; from there the chain is followed
+by the audit.
 """
 
 import math
@@ -17,7 +18,19 @@ from attribution.reporting.style import KINDS
 
 WORD = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 ID = re.compile(rf"{WORD}(?:\.{WORD}){{1,3}}")
-_BY_KIND = re.compile(rf"(lds|lds_difference|damping|reliability)\.{WORD}\.(?P<kind>{WORD})(?:\.{WORD})?")
+FAMILIES = (  # of ids whose third word is a query kind
+    "lds",
+    "lds_difference",
+    "lds_tuning",
+    "damping",
+    "reliability",
+    "overestimate",
+    "prevalence",
+    "prevalence_difference",
+    "norm_correlation",
+    "norm_correlation_difference",
+)
+_BY_KIND = re.compile(rf"{WORD}\.{WORD}\.(?P<kind>{WORD})(?:\.{WORD})?")
 
 Number = dict[str, Any]
 Numbers = dict[str, Number]
@@ -72,14 +85,75 @@ def ceiling_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Num
     }
 
 
-def difference_numbers(first: str, second: str, record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
-    """`lds_difference.<first>_<second>.<kind>` from kind -> {value, interval, n} (intervals.difference)."""
+def difference_numbers(
+    first: str, second: str, record: Mapping[str, Any], source: str, receipt: str, target: str | None = None
+) -> Numbers:
+    """`lds_difference.<first>_<second>.<kind>[.<target>]` from kind -> {value, interval, n} (intervals.difference)."""
+    end = "" if target is None else f".{target}"
     return {
-        f"lds_difference.{first}_{second}.{kind}": number(
+        f"lds_difference.{first}_{second}.{kind}{end}": number(
             entry["value"], entry["interval"], entry["n"], "correlation", source, receipt
         )
         for kind, entry in record.items()
     }
+
+
+def tuning_numbers(method: str, record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
+    """`lds_tuning.<method>.<kind>`, what the damping chosen on the other half gains over the default one, and
+    `lds_tuning.<method>_least.<kind>`, what it gains over the smallest of the grid.
+
+    record: kind -> {default, least: {value, interval}, n}, paired differences.
+    """
+    return {
+        f"lds_tuning.{name}.{kind}": number(
+            entry[to]["value"], entry[to]["interval"], entry["n"], "correlation", source, receipt
+        )
+        for kind, entry in record.items()
+        for name, to in ((method, "default"), (f"{method}_least", "least"))
+    }
+
+
+def overestimate_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
+    """`overestimate.<method>.<kind>.<measure>` from method -> kind -> record of evaluation.overestimate: the share of
+    (subset, query) pairs where the loss is predicted to fall, and does, their difference, and the slope.
+    """
+    return {
+        f"overestimate.{method}.{kind}.{measure}": number(
+            entry[measure]["value"],
+            entry[measure]["interval"],
+            entry["n"],
+            "slope" if measure == "slope" else "share",
+            source,
+            receipt,
+        )
+        for method, kinds in record.items()
+        for kind, entry in kinds.items()
+        for measure in entry
+        if measure != "n"
+    }
+
+
+def prevalence_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
+    """`prevalence.<method>.<kind>.{overlap,distinct,most}`, `norm_correlation.<method>.<kind>`, and the differences
+    `prevalence_difference.<a>_<b>.<kind>.overlap` and `norm_correlation_difference.<a>_<b>.<kind>` of the step's file.
+    """
+    found: Numbers = {}
+    for method, kinds in record["methods"].items():
+        for kind, entry in kinds.items():
+            for what in ("distinct", "most"):
+                found[f"prevalence.{method}.{kind}.{what}"] = number(
+                    entry[what], None, entry["n"], "share", source, receipt
+                )
+    for end, of in (("", record["methods"]), ("_difference", record["differences"])):
+        for name, kinds in of.items():
+            for kind, entry in kinds.items():
+                for key, what, unit in (
+                    (f"prevalence{end}.{name}.{kind}.overlap", "overlap", "share"),
+                    (f"norm_correlation{end}.{name}.{kind}", "norm_correlation", "correlation"),
+                ):
+                    measured = entry[what]
+                    found[key] = number(measured["value"], measured["interval"], entry["n"], unit, source, receipt)
+    return found
 
 
 def control_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
@@ -100,20 +174,30 @@ def control_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Num
     return found
 
 
-def removal_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
-    """`retrain_without_top.<method>.k<percent>[.<kind>]`, the loss increase, and `<method>_over_random`, the increase
-    over a random removal of the same size, from percent -> kind (or "all") -> method -> record of removal.compare.
+def removal_numbers(record: Mapping[str, Any], pairs: Sequence[tuple[str, str]], source: str, receipt: str) -> Numbers:
+    """`retrain_without_top.<method>.k<percent>[.<kind>]`, the loss increase; `<method>_over_random`, the increase over
+    a random removal of the same size; and for pairs of methods `retrain_difference.<a>_<b>.k<percent>[.<kind>]`.
+
+    record: percent -> kind (or "all") -> method -> record of removal.compare.
     """
     found: Numbers = {}
     for percent, kinds in record.items():
         for kind, methods in kinds.items():
             end = f"k{percent}" if kind == "all" else f"k{percent}.{kind}"
-            for method, entry in methods.items():
-                for name, measured in ((method, entry), (f"{method}_over_random", entry["over_control"])):
-                    if measured is not None:
-                        found[f"retrain_without_top.{name}.{end}"] = number(
-                            measured["value"], measured["interval"], entry["n"], "loss", source, receipt
-                        )
+            measured = {f"retrain_without_top.{method}.{end}": (method, entry) for method, entry in methods.items()}
+            measured |= {
+                f"retrain_without_top.{method}_over_random.{end}": (method, entry["over_control"])
+                for method, entry in methods.items()
+                if entry["over_control"] is not None
+            }
+            measured |= {
+                f"retrain_difference.{a}_{b}.{end}": (a, methods[a]["over"][b])
+                for a, b in pairs
+                if a in methods and b in methods
+            }
+            for key, (method, entry) in measured.items():
+                n = methods[method]["n"]
+                found[key] = number(entry["value"], entry["interval"], n, "loss", source, receipt)
     return found
 
 
@@ -146,17 +230,15 @@ def check_id(key: str) -> None:
     if not ID.fullmatch(key):
         raise StudyError(f"number id {key!r} must be two to four dotted lower-case words, like lds.ekfac.heldout")
     placed = _BY_KIND.fullmatch(key)
-    if key.split(".")[0] in ("lds", "lds_difference", "damping", "reliability") and (
-        placed is None or placed["kind"] not in KINDS
-    ):
-        raise StudyError(f"number id {key} must end in a query kind: {', '.join(KINDS)}")
+    if key.split(".")[0] in FAMILIES and (placed is None or placed["kind"] not in KINDS):
+        raise StudyError(f"number id {key} must hold a query kind as third word: {', '.join(KINDS)}")
 
 
 def show(entry: Number) -> str:
     """A number as readers see it: "0.74 [0.70, 0.78]"; dampings and replicates with two digits, seconds whole."""
     if entry["unit"] == "damping":
         return f"{entry['value']:g}"
-    form = {"correlation": ".2f", "s": ".0f", "loss": ".4f"}.get(entry["unit"], ".2g")
+    form = {"correlation": ".2f", "share": ".2f", "s": ".0f", "loss": ".4f"}.get(entry["unit"], ".2g")
     text = _plain(format(entry["value"], form))
     if entry["interval"] is None:
         return text

@@ -4,6 +4,7 @@ Colours are seaborn's colour-blind palette and belong to the method: a method ke
 figure. Sizes fit a README column (about 830 pixels), with text that is still read there.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,43 @@ METHODS = {
     "ablation": "Ablation",
     "ensemble_rank": "Ensemble rank",
     "ensemble_stack": "Ensemble stack",
+    "tracincp": "TracInCP",
+    "gas": "GAS",
+    "das": "DAS",
+    "trak_count": "TRAK, count-sketch",
+    "trak_rademacher": "TRAK, random signs",
+    "diagonal_loss": "Diagonal, loss split",
+    "exact_ggn_loss": "Exact GGN, loss split",
+    "dense_ggn": "Whole GGN",
+    "dense_ggn_mc": "Whole GGN, sampled",
+    "dense_ggn_loss": "Whole GGN, loss split",
+    "kfac_reduce": "K-FAC, reduce",
+    "kfac_loss": "K-FAC, loss split",
+    "kfac_loss_reduce": "K-FAC, loss split, reduce",
+    "kfac_type2": "K-FAC, exact Fisher",
+    "ekfac_reduce": "EK-FAC, reduce",
+    "ekfac_loss": "EK-FAC, loss split",
+    "ekfac_averaged": "EK-FAC, averaged draws",
+    "ekfac_type2": "EK-FAC, exact Fisher",
+    "ekfac_block": "EK-FAC, damped by layer",
+    "ekfac_8bit": "EK-FAC in 8 bits",
+    "ekfac_trajectory": "EK-FAC of the trajectory",
+    "ekfac_squared_norm": "EK-FAC of the squared norm",
+    "ensemble_trak": "TRAK, ensemble",
+    "ensemble_ekfac": "EK-FAC, ensemble",
 }
+QUANTITIES = {
+    "loss": "Loss",
+    "simplified_elbo": "Simplified ELBO",
+    "elbo": "ELBO",
+    "squared_norm": "Squared norm",
+    "l1_norm": "L1 norm",
+    "trajectory": "Trajectory",
+}
+_AT = re.compile(r"(?:(?P<method>[a-z0-9_]+)_)?loss_at_(?P<timestep>\d+)")
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
 _SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
-_MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
+_MARKERS = "osD^vPX<>*hpd"  # 13, prime to the 6 spare colours: the pairs repeat after 78 methods
 _GREY = (0.45, 0.45, 0.45)
 
 RC = {
@@ -84,8 +118,17 @@ styled = matplotlib.rc_context(RC)  # decorator: a figure is drawn and saved und
 
 
 def name(method: str) -> str:
-    """The method as readers know it; an unknown one as its words."""
-    return METHODS.get(method, method.replace("_", " "))
+    """The method as readers know it; an unknown one by its identifier."""
+    at = _AT.fullmatch(method)
+    if at and at["method"]:
+        return f"{name(at['method'])} at t = {at['timestep']}"
+    return METHODS.get(method, method)
+
+
+def quantity(target: str) -> str:
+    """What is measured of a retrained model, as readers know it; an unknown quantity by its identifier."""
+    at = _AT.fullmatch(target)
+    return f"Loss at t = {at['timestep']}" if at else QUANTITIES.get(target, target)
 
 
 def colour(method: str) -> tuple[float, ...]:

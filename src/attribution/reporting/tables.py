@@ -1,5 +1,9 @@
-"""Tables of scores, made from the reported numbers alone: CSV for machines, Markdown for README and report."""
+"""Tables of scores, made from the reported numbers alone: CSV for machines, Markdown for README and report.
 
+And the table of benchmarks, made from its CSV.
+"""
+
+import csv
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +11,10 @@ import pandas as pd
 
 from attribution.errors import StudyError
 from attribution.reporting.numbers import Number, show
-from attribution.reporting.style import KINDS, name
+from attribution.reporting.style import KINDS, name, quantity
 
 CEILING = "ceiling"
+MAIN = "loss"  # the target of the ids that name none
 
 
 def methods(numbers: Mapping[str, Number]) -> list[str]:
@@ -62,6 +67,75 @@ def lds_markdown(numbers: Mapping[str, Number]) -> str:
         cells.append(_joined([_shown(numbers, f"lds.{method}_default.{kind}").split(" [")[0] for kind in kinds]))
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def targets(numbers: Mapping[str, Number]) -> list[str]:
+    """What retrained models were measured by: the loss, then the others in the order of their ids."""
+    others = {words[3] for key in numbers if (words := key.split("."))[0] == "lds" and len(words) == 4}
+    return [MAIN, *sorted(others)]
+
+
+def targets_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
+    """Rows: methods by their training score of the loss. Columns for each target and kind: score, low, high."""
+    rows = []
+    for method in methods(numbers):
+        row: dict[str, Any] = {"method": method}
+        for target in targets(numbers):
+            for kind in KINDS:
+                entry = numbers.get(_id(method, kind, target))
+                low, high = (entry and entry["interval"]) or (None, None)
+                row |= {f"{target}_{kind}": entry and entry["value"]}
+                row |= {f"{target}_{kind}_low": low, f"{target}_{kind}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("method").astype(float)
+
+
+def targets_csv(numbers: Mapping[str, Number]) -> str:
+    """The table of targets as CSV text."""
+    return targets_table(numbers).to_csv(lineterminator="\n")
+
+
+def targets_markdown(numbers: Mapping[str, Number]) -> str:
+    """The table of targets as Markdown: a column a target, its kinds in one cell, the best of each in bold."""
+    table, found = targets_table(numbers), targets(numbers)
+    kinds = [kind for kind in KINDS if table[f"{MAIN}_{kind}"].notna().any()]
+    slashed = " / ".join(KINDS[kind].lower() for kind in kinds)
+    lines = [[f"LDS, {slashed}", *map(quantity, found)], [":--", *["--:"] * len(found)]]
+    for method, row in table.iterrows():
+        cells = [name(method)]
+        for target in found:
+            columns = [f"{target}_{kind}" for kind in kinds]
+            shown = [_shown(numbers, _id(method, kind, target)).split(" [")[0] for kind in kinds]
+            best = [row[column] == table[column].max() for column in columns]
+            cells.append(_joined([f"**{cell}**" if top else cell for cell, top in zip(shown, best, strict=True)]))
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def peers_markdown(text: str) -> str:
+    """The CSV of benchmarks beside other libraries (work, peer, ours_s, peer_s, ratio, ours_mb, peer_mb) as Markdown.
+
+    Raises StudyError where a column is missing.
+    """
+    columns = {
+        "work": "Work",
+        "peer": "Beside",
+        "ours_s": "Here, s",
+        "peer_s": "There, s",
+        "ratio": "Ratio",
+        "ours_mb": "Here, MB",
+        "peer_mb": "There, MB",
+    }
+    rows = list(csv.DictReader(text.splitlines()))
+    if missing := [column for column in columns if any(row.get(column) is None for row in rows)]:
+        raise StudyError(f"table of benchmarks: the column {missing[0]} is missing; run `make bench`")
+    lines = [list(columns.values()), [":--", ":--", *["--:"] * (len(columns) - 2)]]
+    lines += [[row[column] for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _id(method: str, kind: str, target: str) -> str:
+    return f"lds.{method}.{kind}" if target == MAIN else f"lds.{method}.{kind}.{target}"
 
 
 def _value(numbers: Mapping[str, Number], key: str, missing: float | None) -> float | None:

@@ -3,7 +3,11 @@
 Writes numbers.json: id -> {value, interval, n, unit, source, receipt}.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.intervals import difference
@@ -14,33 +18,47 @@ from attribution.reporting import numbers
 OUTPUTS = {"numbers.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
 
+Arrays = Mapping[str, np.ndarray]
+
 
 def run(job: Job) -> None:
-    """LDS of every method, paired differences to the reference, ceiling, seed control, retraining without the top."""
-    methods = job.spec["methods"]
-    records = dict(zip(sorted(methods), job.inputs["lds"], strict=True))
-    arrays = dict(zip(sorted(methods), job.inputs["arrays"], strict=True))
+    """Numbers of each method, paired differences of methods and dampings, and those of all other metric files."""
+    methods, coverage = sorted(job.spec["methods"]), job.spec["evaluation"]["coverage"]
+    pairs = compared(methods, job.spec["evaluation"].get("compare", []))
+    places = dict(zip(methods, job.inputs["lds"], strict=True))
+    records = {method: load_json(path) for method, path in places.items()}
+    arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs["arrays"], strict=True)}
     parts = []
-    for name, path in records.items():
-        record = load_json(path)
-        parts.append(numbers.lds_numbers(name, record["kinds"], *_origin(path)))
+    for method, record in records.items():
+        origin = _origin(places[method])
+        parts.append(numbers.lds_numbers(method, record["kinds"], *origin))
         for target, kinds in record["targets"].items():
-            found = numbers.lds_numbers(name, kinds, *_origin(path))
+            found = numbers.lds_numbers(method, kinds, *origin)
             parts.append({f"{key}.{target}": entry for key, entry in found.items() if key.startswith("lds.")})
-    if REFERENCE in methods:
-        for other in sorted(set(methods) - {REFERENCE}):
-            compared = _differences(
-                records[REFERENCE], arrays[REFERENCE], records[other], arrays[other], job.spec["evaluation"]["coverage"]
-            )
-            parts.append(numbers.difference_numbers(REFERENCE, other, compared, *_origin(records[REFERENCE])))
+        parts.append(numbers.tuning_numbers(method, _tuning(record["kinds"], arrays[method], coverage), *origin))
+    for a, b in pairs:
+        for target, kinds, end in _targets(records[a]):
+            others = records[b]["kinds"] if target is None else records[b]["targets"][target]
+            differences = _differences(kinds, others, arrays[a], arrays[b], end, coverage)
+            parts.append(numbers.difference_numbers(a, b, differences, *_origin(places[a]), target))
     path = job.input("ceiling")
     ceiling = load_json(path)
     parts.append(numbers.ceiling_numbers(ceiling["ceiling"]["kinds"], *_origin(path)))
     if ceiling["control"]:
         parts.append(numbers.control_numbers(ceiling["control"]["kinds"], *_origin(path)))
     path = job.input("removal")
-    parts.append(numbers.removal_numbers(load_json(path)["percents"], *_origin(path)))
+    parts.append(numbers.removal_numbers(load_json(path)["percents"], pairs, *_origin(path)))
+    path = job.input("overestimate")
+    parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
+    path = job.input("prevalence")
+    parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
+
+
+def compared(methods: list[str], asked: list[list[str]]) -> list[tuple[str, str]]:
+    """Pairs of methods whose difference is reported, each once: the reference and every other, then those asked for."""
+    reference = [(REFERENCE, other) for other in methods if other != REFERENCE] if REFERENCE in methods else []
+    return list(dict.fromkeys([*reference, *map(tuple, asked)]))
 
 
 def _origin(path: Path) -> tuple[str, str]:
@@ -48,20 +66,44 @@ def _origin(path: Path) -> tuple[str, str]:
     return path.as_posix(), receipt.read(path.parent)["id"]
 
 
-def _differences(first: Path, first_arrays: Path, second: Path, second_arrays: Path, coverage: float) -> dict:
-    """Kind -> {value, interval, n} of first minus second, on the same resamples."""
-    a, b = load_json(first)["kinds"], load_json(second)["kinds"]
-    spread_a, spread_b = load_tensors(first_arrays), load_tensors(second_arrays)
+def _targets(record: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any], str]]:
+    """Target, its kinds, and how the names of its replicates end; None and nothing for the loss."""
+    yield None, record["kinds"], ""
+    for target, kinds in record["targets"].items():
+        yield target, kinds, f".{target}"
+
+
+def _differences(a: dict, b: dict, spread_a: Arrays, spread_b: Arrays, end: str, coverage: float) -> dict[str, Any]:
+    """Kind -> {value, interval, n} of method a less method b, on the same resamples."""
     return {
         kind: {"n": a[kind]["n"]}
         | difference(
             a[kind]["lds"],
-            spread_a[f"replicates_{kind}"],
+            spread_a[f"replicates_{kind}{end}"],
             b[kind]["lds"],
-            spread_b[f"replicates_{kind}"],
+            spread_b[f"replicates_{kind}{end}"],
             coverage,
         )
         for kind in a
+    }
+
+
+def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
+    """Kind -> {default, least: {value, interval}, n}: the chosen damping less each; nothing without dampings."""
+    return {
+        kind: {"n": entry["n"]}
+        | {
+            to: difference(
+                entry["lds"],
+                spread[f"replicates_{kind}"],
+                entry[to]["lds"],
+                spread[f"replicates_{to}_{kind}"],
+                coverage,
+            )
+            for to in ("default", "least")
+        }
+        for kind, entry in kinds.items()
+        if entry["default"] is not None
     }
 
 

@@ -1,20 +1,26 @@
-"""The study's table of results, made from its reported numbers alone.
+"""The study's tables, made from its reported numbers alone: scores, scores by target, and the papers' claims.
 
-Writes lds.csv and lds.md.
+Writes lds, targets and claims, each .csv and .md.
 """
 
 from attribution.core.store import load_json, save_text
 from attribution.provenance.job import Job, main
-from attribution.reporting import tables
+from attribution.reporting import claims, tables
+from attribution.workflow.config import read_yaml
 
-OUTPUTS = {"lds.csv": "tolerance", "lds.md": "tolerance"}
+OUTPUTS = {f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims") for ending in ("csv", "md")}
 
 
 def run(job: Job) -> None:
-    """CSV for machines, Markdown for people."""
+    """CSV for machines, Markdown for people; --claims: the file of the papers' claims."""
     numbers = load_json(job.input("numbers"))
+    claimed = claims.parse(read_yaml(job.input("claims")))
     save_text(job.out / "lds.csv", tables.lds_csv(numbers))
     save_text(job.out / "lds.md", tables.lds_markdown(numbers) + "\n")
+    save_text(job.out / "targets.csv", tables.targets_csv(numbers))
+    save_text(job.out / "targets.md", tables.targets_markdown(numbers) + "\n")
+    save_text(job.out / "claims.csv", claims.claims_csv(claimed, numbers))
+    save_text(job.out / "claims.md", claims.claims_markdown(claimed, numbers) + "\n")
 
 
 if __name__ == "__main__":
