@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from attribution.core.rng import rng
 from attribution.errors import StudyError
 from attribution.reporting import figures, pictures
-from attribution.reporting.style import METHODS, colour, marker, save
+from attribution.reporting.style import METHODS, colour, marker, name, quantity, save
 
 KINDS = ("generated", "heldout", "training")
 
@@ -67,9 +67,64 @@ def test_damping_sweep_draws_both_halves_and_marks() -> None:
     assert ([1.0], [pytest.approx(0.79)]) in drawn  # chosen
     assert ([0.1], [pytest.approx(0.74)]) in drawn  # default
     assert figure.axes[0].get_xscale() == "log"
-    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["EK-FAC", "TRAK"]
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["EK-FAC", "TRAK"]
     with pytest.raises(StudyError, match="no damping sweep"):
         figures.damping_sweep({"random": RECORDS["random"]})
+
+
+def test_many_sweeps_are_drawn_by_family() -> None:
+    levels = {"ekfac": 0.8, "ekfac_loss": 0.7, "kfac": 0.6, "trak": 0.5, "trak_count": 0.4, "dtrak": 0.3}
+    levels |= {f"ekfac_loss_at_{t}": 0.2 + t / 10000 for t in range(0, 700, 100)}
+    figure = figures.damping_sweep({method: record(level, True) for method, level in levels.items()})
+    legends = [axes.get_legend() for axes in figure.axes]
+    rows = [[text.get_text() for text in legend.get_texts()] for legend in legends if legend]
+    assert [len(row) for row in rows] == [5, 4, 1, 3]
+    assert rows[0][:3] == ["EK-FAC", "EK-FAC, loss split", "EK-FAC of loss at t = 600"]
+    assert rows[2:] == [["K-FAC"], ["TRAK", "TRAK, count-sketch", "D-TRAK"]]
+    assert len(figure.axes) == 4 * 3
+    assert ([0.1, 1.0], [pytest.approx(0.54), pytest.approx(0.59)]) in lines(figure, 6)  # K-FAC, generated
+
+
+def test_targets_shows_every_score() -> None:
+    records = {
+        "trak": {"loss": {"heldout": {"lds": 0.2}}, "loss_at_500": {"heldout": {"lds": -0.4}}},
+        "ekfac": {"loss": {"heldout": {"lds": 0.9}}, "loss_at_500": {"heldout": {"lds": 0.25}}},
+    }
+    figure = figures.targets(records)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.90", "0.25", "0.20", "-0.40"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["EK-FAC", "TRAK"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Loss", "Loss at t = 500"]
+
+
+def test_prevalence_draws_both_sides_most_shared_first() -> None:
+    def entry(overlap: float, correlation: float) -> dict:
+        values = {"overlap": overlap, "norm_correlation": correlation}
+        return {"heldout": {side: {"value": v, "interval": [v - 0.1, v + 0.1]} for side, v in values.items()}}
+
+    figure = figures.prevalence({"retrac": entry(0.2, 0.1), "tracin": entry(0.6, 0.9)})
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["TracIn", "ReTrac"]
+    assert ([0.6], [0.0]) in lines(figure, 0)
+    assert ([0.0, 0.2], [1.0, 1.0]) in [([round(v, 9) for v in x], y) for x, y in lines(figure, 1)]
+
+
+def test_predicted_change_keeps_its_units() -> None:
+    stream = rng(0, "test change")
+    predicted = stream.normal(size=(20, 3))
+    actual = np.abs(predicted)
+    kinds = np.array(["heldout", "training", "heldout"])
+    figure = figures.predicted_change(predicted, actual, kinds, "ekfac")
+    points = np.asarray(figure.axes[0].collections[0].get_offsets())
+    np.testing.assert_allclose(points, np.stack([predicted[:, [0, 2]].ravel(), actual[:, [0, 2]].ravel()], 1))
+    share = f"{(predicted[:, 1] < 0).mean():.0%}"
+    assert figure.axes[1].get_title() == f"Training\nfalls: {share} predicted, 0% actual"
+    with pytest.raises(StudyError, match="need 2 queries"):
+        figures.predicted_change(predicted, actual, kinds[:2], "ekfac")
+
+
+def test_names_of_methods_and_quantities() -> None:
+    assert name("ekfac_loss_at_250") == "EK-FAC of loss at t = 250"
+    assert name("a_new_method") == "a_new_method"
+    assert [quantity(q) for q in ("elbo", "loss_at_7", "other_thing")] == ["ELBO", "Loss at t = 7", "other_thing"]
 
 
 def test_lds_by_draws_draws_each_line() -> None:

@@ -83,9 +83,15 @@ QUANTITIES = {
     "trajectory": "Trajectory",
 }
 _AT = re.compile(r"(?:(?P<method>[a-z0-9_]+)_)?loss_at_(?P<timestep>\d+)")
+FAMILIES = {  # methods whose curves share a panel, by the first words of their names
+    "Kernels": ("trak", "dtrak", "journey_trak", "relative_if", "renormalised_if", "das", "ensemble_trak"),
+    "Curvature": ("kfac", "diagonal", "exact_ggn", "dense_ggn"),
+    "EK-FAC": ("ekfac", "ensemble_ekfac"),
+}
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
 _SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
-_MARKERS = "osD^vPX<>*hpd"  # 13, prime to the 6 spare colours: the pairs repeat after 78 methods
+_MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
+_OWN_MARKERS = {"trak": "d", "gradient_dot": "p", "gradient_cosine": "H", "pixel_l2": "8"}  # their colours are spare
 _GREY = (0.45, 0.45, 0.45)
 
 RC = {
@@ -121,8 +127,15 @@ def name(method: str) -> str:
     """The method as readers know it; an unknown one by its identifier."""
     at = _AT.fullmatch(method)
     if at and at["method"]:
-        return f"{name(at['method'])} at t = {at['timestep']}"
+        return f"{name(at['method'])} of loss at t = {at['timestep']}"
     return METHODS.get(method, method)
+
+
+def family(method: str) -> str:
+    """The family that a method's curve is drawn with; "Other" for none of FAMILIES."""
+    return next(
+        (of for of, starts in FAMILIES.items() if f"{method}_".startswith(tuple(f"{s}_" for s in starts))), "Other"
+    )
 
 
 def quantity(target: str) -> str:
@@ -141,7 +154,7 @@ def colour(method: str) -> tuple[float, ...]:
 
 def marker(method: str) -> str:
     """The method's marker: tells apart methods that share a colour, and all of them in print."""
-    return _MARKERS[_place(method) % len(_MARKERS)]
+    return _OWN_MARKERS.get(method) or _MARKERS[_place(method) % len(_MARKERS)]
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:

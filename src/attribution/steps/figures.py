@@ -6,30 +6,36 @@ Writes the figures NAMES.
 import numpy as np
 
 from attribution.core.store import load_json, load_tensors
+from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.reporting import figures, pictures
 from attribution.reporting.style import KINDS, save
-from attribution.steps.outcomes import layer_of, query_kinds, retrained
+from attribution.steps.outcomes import has_units, layer_of, query_kinds, retrained
 
 NAMES = (
     "samples",
     "lds_by_method",
+    "targets",
     "damping_sweep",
     "lds_by_draws",
     "top_influences",
     "predicted_vs_actual",
+    "predicted_change",
+    "prevalence",
     "seed_control",
     "retrain_without_top",
 )
 OUTPUTS = {f"{figure}.{ending}": "tolerance" for figure in NAMES for ending in ("png", "svg")}
 SHOWN = 2  # queries of each kind in the picture figures: the first ones, not chosen by their results
+FORETOLD = "ekfac"  # whose predicted changes are drawn, where the study has it
 COMPARED = ("trak", "gradient_dot", "pixel_l2")  # whose top influences are pictured beside the best method's
 
 
 def run(job: Job) -> None:
     """Each figure from metric files; pictures from images and scores."""
     methods = sorted(job.spec["methods"])
-    records = {method: load_json(path)["kinds"] for method, path in zip(methods, job.inputs["lds"], strict=True)}
+    judged = {method: load_json(path) for method, path in zip(methods, job.inputs["lds"], strict=True)}
+    records = {method: record["kinds"] for method, record in judged.items()}
     ceiling = load_json(job.input("ceiling"))
     queries = load_tensors(job.input("queries"))["images"]
     kinds = query_kinds(job.input("queries"))
@@ -40,12 +46,20 @@ def run(job: Job) -> None:
     generated = queries[kinds == "generated"]
     save(pictures.samples(generated, min(10, len(generated))), job.out, "samples")
     save(figures.lds_by_method(records, ceiling["ceiling"]["kinds"]), job.out, "lds_by_method")
+    by_target = {method: {"loss": record["kinds"]} | record["targets"] for method, record in judged.items()}
+    save(figures.targets(by_target), job.out, "targets")
     save(figures.damping_sweep(records), job.out, "damping_sweep")
     save(figures.lds_by_draws(_draws(job, records)), job.out, "lds_by_draws")
     save(figures.seed_control(ceiling["control"]["kinds"]), job.out, "seed_control")
 
     removal = load_json(job.input("removal"))["percents"]
     save(figures.retrain_without_top(removal), job.out, "retrain_without_top")
+
+    save(figures.prevalence(load_json(job.input("prevalence"))["methods"]), job.out, "prevalence")
+    foretold = _foretold(job.spec["methods"])
+    changes = load_tensors(job.input("changes"))
+    picture = figures.predicted_change(changes[f"predicted.{foretold}"], changes["actual.loss"], kinds, foretold)
+    save(picture, job.out, "predicted_change")
 
     ranked = [method for method in figures.order(records) if method != "random"]
     scores = dict(zip(methods, job.inputs["scores"], strict=True))
@@ -59,6 +73,14 @@ def run(job: Job) -> None:
     measured = models.outcomes.mean(0)  # [S, Q]
     picture = pictures.predicted_vs_actual(prediction[:, shown], measured[:, shown], titles, best, 3)
     save(picture, job.out, "predicted_vs_actual")
+
+
+def _foretold(methods: dict[str, dict]) -> str:
+    """The method whose predicted changes of the loss are drawn: FORETOLD, or the first other with units."""
+    able = [m for m in sorted(methods) if has_units(methods[m]) and methods[m]["measurement"] == "loss"]
+    if not able:
+        raise StudyError("no changes of the loss to draw: none of the methods is influence of the loss")
+    return FORETOLD if FORETOLD in able else able[0]
 
 
 def _draws(job: Job, records: dict) -> list[dict]:

@@ -8,6 +8,7 @@ Shape letters: R replicates, S subsets, N training examples, Q queries.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,11 @@ def layer_of(scored: dict[str, np.ndarray], entry: dict) -> int:
 def layer_at(scored: dict[str, np.ndarray], damping: float) -> int:
     """Position of a damping of the grid in scores [L, Q, N]."""
     return int(np.argmin(np.abs(scored["dampings"] - damping)))
+
+
+def has_units(settings: dict[str, Any]) -> bool:
+    """Whether a method's scores, over N, are changes of what it measures: influence with a curvature of its own."""
+    return "curvature" in settings or "fisher" in settings
 
 
 def query_kinds(path: Path) -> np.ndarray:

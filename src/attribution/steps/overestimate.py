@@ -1,7 +1,7 @@
 """What influence predicts of the retrained models, in units of the loss, beside what they measured.
 
-Only methods with a curvature of their own (curvature or fisher in the config) predict changes in units; each is judged
-by the quantity that it differentiates, where that was measured. At the default dampings, which no retrained model had a
+Only influence with a curvature of its own predicts changes in units; each method is judged by the quantity that it
+differentiates, where that was measured. At the default dampings, which no retrained model had a
 say in: the size of a prediction depends on the damping.
 
 Writes overestimate.json: method -> kind -> record of evaluation.overestimate; and overestimate.safetensors:
@@ -16,7 +16,7 @@ import numpy as np
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.overestimate import changes, overestimate
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import all_retrained, layer_at, query_kinds
+from attribution.steps.outcomes import all_retrained, has_units, layer_at, query_kinds
 
 OUTPUTS = {"overestimate.json": "tolerance", "overestimate.safetensors": "tolerance"}
 
@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     scores = dict(zip(sorted(methods), job.inputs["scores"], strict=True))
     measured = job.spec["measurement"]["quantities"]
     judged = {
-        name: of["measurement"] for name, of in methods.items() if _has_units(of) and of["measurement"] in measured
+        name: of["measurement"] for name, of in methods.items() if has_units(of) and of["measurement"] in measured
     }
     baseline, kinds = load_tensors(job.input("baseline")), query_kinds(job.input("queries"))
     record: dict[str, Any] = {}
@@ -46,10 +46,6 @@ def run(job: Job) -> None:
         arrays |= {f"predicted.{method}": predicted, f"actual.{quantity}": actual}
     save_json(job.out / "overestimate.json", record)
     save_tensors(job.out / "overestimate.safetensors", arrays)
-
-
-def _has_units(settings: dict[str, Any]) -> bool:
-    return "curvature" in settings or "fisher" in settings
 
 
 def _default(path: Path, damping: float) -> np.ndarray:
