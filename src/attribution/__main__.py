@@ -34,15 +34,15 @@ def main(arguments: list[str]) -> int:
 def _readme(root: Path, check: bool) -> int:
     from attribution.core.store import save_text
     from attribution.reporting import readme
-    from attribution.reporting.publish import published
+    from attribution.reporting.publish import published, tables
 
-    path, numbers = root / "README.md", published(root)
+    path, numbers, made = root / "README.md", published(root), tables(root)
     text = path.read_text(encoding="utf-8")
     if check:
-        problems = readme.stale(text, numbers)
+        problems = readme.stale(text, numbers, made)
         print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
         return 1 if problems else 0
-    save_text(path, readme.update(text, numbers))
+    save_text(path, readme.update(text, numbers, made))
     return 0
 
 

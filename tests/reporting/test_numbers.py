@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from attribution.errors import StudyError
+from attribution.evaluation.removal import compare
 from attribution.reporting.numbers import (
     assemble,
     ceiling_numbers,
@@ -16,9 +18,20 @@ from attribution.reporting.numbers import (
     difference_numbers,
     lds_numbers,
     number,
+    overestimate_numbers,
+    prevalence_numbers,
+    removal_numbers,
     show,
+    tuning_numbers,
 )
-from attribution.reporting.tables import lds_csv, lds_markdown, lds_table, methods
+from attribution.reporting.tables import (
+    lds_csv,
+    lds_markdown,
+    lds_table,
+    methods,
+    targets_csv,
+    targets_markdown,
+)
 
 N = {"queries": 50, "subsets": 32}
 
@@ -185,3 +198,68 @@ def test_a_method_named_default_is_not_taken_for_a_variant() -> None:
     assert "by_default" in methods(numbers)
     with pytest.raises(StudyError, match="no score"):
         methods({key: value for key, value in numbers.items() if "ceiling" in key})
+
+
+def test_tuning_is_told_against_the_default_and_the_least_damping() -> None:
+    gains = {"default": {"value": 0.1, "interval": [0.05, 0.15]}, "least": {"value": 0.4, "interval": [0.3, 0.5]}}
+    numbers = tuning_numbers("trak", {"heldout": gains | {"n": N}}, "t.json", "r")
+    assert numbers["lds_tuning.trak.heldout"]["value"] == 0.1
+    assert numbers["lds_tuning.trak_least.heldout"]["interval"] == [0.3, 0.5]
+    assemble([numbers])
+
+
+def test_overestimates_prevalence_and_removals() -> None:
+    measured = {"value": 0.25, "interval": [0.2, 0.3]}
+    record = {"predicted": measured, "slope": {"value": 3.0, "interval": [2.0, 4.0]}, "n": N}
+    over = overestimate_numbers({"ekfac": {"heldout": record}}, "o.json", "r")
+    assert over.keys() == {"overestimate.ekfac.heldout.predicted", "overestimate.ekfac.heldout.slope"}
+    assert over["overestimate.ekfac.heldout.slope"]["unit"] == "slope"
+
+    lists = {"overlap": measured, "norm_correlation": {"value": 0.9, "interval": [0.8, 1.0]}, "n": N}
+    step = {
+        "k": 10,
+        "methods": {"tracin": {"heldout": lists | {"distinct": 0.5, "most": 0.125}}},
+        "differences": {"retrac_tracin": {"heldout": lists}},
+    }
+    shared = prevalence_numbers(step, "p.json", "r")
+    assert {key: entry["value"] for key, entry in shared.items()} == {
+        "prevalence.tracin.heldout.overlap": 0.25,
+        "prevalence.tracin.heldout.distinct": 0.5,
+        "prevalence.tracin.heldout.most": 0.125,
+        "norm_correlation.tracin.heldout": 0.9,
+        "prevalence_difference.retrac_tracin.heldout.overlap": 0.25,
+        "norm_correlation_difference.retrac_tracin.heldout": 0.9,
+    }
+    assert shared["prevalence.tracin.heldout.most"]["interval"] is None
+
+    increases = {"ekfac": np.array([3.0, 4.0]), "trak": np.array([1.0, 3.0]), "random": np.array([0.0, 1.0])}
+    compared = compare(increases, "random", 0, 50, 0.9)
+    pairs = [("ekfac", "trak"), ("ekfac", "pixel_l2")]
+    removed = removal_numbers({"2": {"all": compared, "heldout": compared}}, pairs, "r.json", "r")
+    assert removed["retrain_difference.ekfac_trak.k2"]["value"] == 1.5
+    assert removed["retrain_difference.ekfac_trak.k2"]["interval"][0] >= 1.0  # paired; apart they reach to 0
+    assert removed["retrain_difference.ekfac_trak.k2.heldout"]["n"] == {"queries": 2}
+    assert removed["retrain_without_top.ekfac_over_random.k2"]["value"] == 3.0
+    assert "retrain_without_top.random_over_random.k2" not in removed
+    assert not [key for key in removed if "pixel" in key]  # not among the removals
+    assemble([over, shared, removed])
+
+
+def test_targets_beside_each_other() -> None:
+    numbers = study()
+    for method, value in (("trak", 0.9), ("ekfac", 0.3)):
+        for kind in ("heldout", "training"):
+            found = number(value, [value - 0.1, value + 0.1], N, "correlation", "a.json", "r")
+            numbers[f"lds.{method}.{kind}.loss_at_500"] = found
+    assert targets_markdown(numbers).splitlines() == [
+        "| LDS, held-out / training | Loss | Loss at t = 500 |",
+        "| :-- | --: | --: |",
+        "| EK-FAC | **0.68** / **0.80** | 0.30 / 0.30 |",
+        "| Pixel distance | 0.40 / 0.75 |  |",
+        "| TRAK | 0.50 / 0.70 | **0.90** / **0.90** |",
+    ]
+    header, first = targets_csv(numbers).splitlines()[:2]
+    assert header.split(",")[-3:] == ["loss_at_500_training", "loss_at_500_training_low", "loss_at_500_training_high"]
+    assert first.split(",")[-3:] == ["0.3", str(0.3 - 0.1), str(0.3 + 0.1)]
+    assert "pixel_l2,,,,0.4," in targets_csv(numbers)
+    assert lds_markdown(numbers) == lds_markdown(study())  # other targets stay out of the main table

@@ -8,8 +8,8 @@ import pytest
 from attribution.core.store import save_json
 from attribution.errors import StudyError
 from attribution.provenance import receipt
-from attribution.reporting.publish import publish, published
-from attribution.reporting.readme import stale
+from attribution.reporting.publish import publish, published, tables
+from attribution.reporting.readme import stale, update
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,9 +38,10 @@ def root(tmp_path: Path) -> Path:
     entry |= {"source": "results/demo/lds/ekfac/lds.json", "receipt": origin}
     numbers = json.dumps({"lds.ekfac.heldout": entry})
     job(tmp_path, "summary/numbers", {"numbers.json": numbers}, "numbers")
-    job(tmp_path, "summary/tables", {"lds.md": "| |\n"}, "tables")
+    job(tmp_path, "summary/tables", {"lds.md": "| |\n", "claims.md": "| Claim |\n| :-- |\n"}, "tables")
+    job(tmp_path, "gradients/full/train/loss/000_499", {"gradients.safetensors": "g"}, "gradients")
     job(tmp_path, "summary/figures", {"a.png": "x"}, "figures")
-    for rule in ("lds", "numbers", "tables", "figures"):
+    for rule in ("lds", "numbers", "tables", "figures", "gradients"):
         log = tmp_path / f"results/demo/logs/{rule}.tsv"
         log.parent.mkdir(exist_ok=True)
         log.write_text("s\th:m:s\n2.5\t0:00:02\n")
@@ -51,12 +52,13 @@ def test_everything_is_copied_with_its_receipts(root: Path) -> None:
     assert publish(root, "demo") == []
     place = root / "results/published/demo"
     found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
-    folders = ("lds/ekfac", "summary/numbers", "summary/tables", "summary/figures")
-    assert found == {"numbers.json", "tables/lds.md", "figures/a.png"} | {f"receipts/{f}/receipt.json" for f in folders}
+    folders = ("lds/ekfac", "summary/numbers", "summary/tables", "summary/figures", "gradients/full/train/loss/000_499")
+    files = {"numbers.json", "tables/lds.md", "tables/claims.md", "figures/a.png"}
+    assert found == files | {f"receipts/{folder}/receipt.json" for folder in folders}
     numbers = published(root)
     assert numbers["demo/lds.ekfac.heldout"]["value"] == 0.5
     assert numbers["demo/cost.lds.seconds"]["value"] == 2.0
-    assert numbers["demo/cost.overhead.share"]["value"] == pytest.approx(0.2)  # 8 s of work in 10 s of jobs
+    assert numbers["demo/cost.overhead.share"]["value"] == pytest.approx(0.2)  # 10 s of work in 12.5 s of jobs
 
 
 def test_a_second_time_replaces_the_first(root: Path) -> None:
@@ -64,6 +66,24 @@ def test_a_second_time_replaces_the_first(root: Path) -> None:
     (root / "results/published/demo/old.txt").write_text("left over")
     publish(root, "demo")
     assert not (root / "results/published/demo/old.txt").exists()
+
+
+def test_readme_takes_published_tables_and_benchmarks(root: Path) -> None:
+    publish(root, "demo")
+    place = root / "results/published/benchmarks/peers.csv"
+    place.parent.mkdir()
+    place.write_text("work,peer,ours_s,peer_s,ratio,ours_mb,peer_mb\nfactors,a peer,1.5,3,0.50,100,200\n")
+    made = tables(root)
+    assert made["demo/claims"] == "| Claim |\n| :-- |"
+    assert made["peers"].splitlines()[2] == "| factors | a peer | 1.5 | 3 | 0.50 | 100 | 200 |"
+    text = "".join(f"<!-- table:{name} -->\n<!-- /table -->\n" for name in ("demo/claims", "peers"))
+    fresh = update(text, published(root), made)
+    assert f"<!-- table:peers -->\n{made['peers']}\n<!-- /table -->" in fresh
+    assert stale(fresh, published(root), made) == []
+    assert len(stale(fresh, published(root), {})) == 2
+    place.write_text("work,peer\nfactors,a peer\n")
+    with pytest.raises(StudyError, match="ours_s is missing"):
+        tables(root)
 
 
 def test_an_edited_metric_is_refused_and_nothing_is_published(root: Path) -> None:
@@ -90,6 +110,6 @@ def test_an_unfinished_study_is_refused(root: Path) -> None:
 
 def test_readme_says_what_is_published_and_stays_short() -> None:
     text = (ROOT / "README.md").read_text()
-    assert stale(text, published(ROOT)) == []
+    assert stale(text, published(ROOT), tables(ROOT)) == []
     assert len(text.splitlines()) < 200
     assert text.count("<!-- n:") >= 5  # its numbers are marked, so that this test can see them

@@ -28,7 +28,7 @@ COLUMNS = (
     "low",
     "high",
     "verdict",
-    "claim_verdict",
+    "of_claim",
     "paper",
     "source",
 )

@@ -13,9 +13,12 @@ from attribution.errors import StudyError
 from attribution.provenance import receipt
 from attribution.reporting.numbers import Number, Numbers, assemble, cost_numbers, number
 from attribution.reporting.readme import prefixed
+from attribution.reporting.tables import peers_markdown
 
 PLACE = Path("results", "published")
 DEFAULT = "digits"  # the study whose numbers README names without a prefix
+COPIED = ("claims", "targets")  # tables that README takes as they were published
+PEERS = PLACE / "benchmarks" / "peers.csv"
 SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
 
 
@@ -25,7 +28,7 @@ def publish(root: Path, study: str) -> list[str]:
     Raises StudyError where the study is not finished, or a number does not agree with its receipt.
     """
     source, target = root / "results" / study, root / PLACE / study
-    receipts = {path.parent: receipt.read(path.parent) for path in sorted(source.glob("*/*/receipt.json"))}
+    receipts = {path.parent: receipt.read(path.parent) for path in sorted(source.glob(f"**/{receipt.NAME}"))}
     for part in SUMMARY:
         if source / "summary" / part not in receipts:
             raise StudyError(f"results/{study}: not finished (no summary/{part}); run: snakemake --cores all {study}")
@@ -64,6 +67,19 @@ def published(root: Path) -> Numbers:
     return found
 
 
+def tables(root: Path) -> dict[str, str]:
+    """Published tables as Markdown by their names in README: `claims`, `<study>/claims`, ..., and `peers`."""
+    found = {}
+    for name in COPIED:
+        for path in sorted((root / PLACE).glob(f"*/tables/{name}.md")):
+            study = path.parents[1].name
+            text = path.read_text(encoding="utf-8").rstrip("\n")
+            found[name if study == DEFAULT else f"{study}/{name}"] = text
+    if (root / PEERS).is_file():
+        found["peers"] = peers_markdown((root / PEERS).read_text(encoding="utf-8"))
+    return found
+
+
 def _check(root: Path, key: str, entry: Number) -> None:
     """The number's source is the file that its receipt lists, byte for byte."""
     path = root / entry["source"]
@@ -84,7 +100,7 @@ def _costs(receipts: dict[Path, dict], source: Path) -> Numbers:
         seconds[entry["step"]] += entry["run"]["seconds"]
         jobs[entry["step"]] += 1
         last[entry["step"]] = entry["id"]
-    place = f"results/{source.name}/*/*/receipt.json"
+    place = f"results/{source.name}/**/receipt.json"
     found = cost_numbers(seconds, jobs, place, last)
     walls = [float(path.read_text().splitlines()[1].split("\t")[0]) for path in sorted(source.glob("logs/**/*.tsv"))]
     if len(walls) == len(receipts):

@@ -6,19 +6,22 @@ A table:   <!-- table:lds -->
 A number:  <!-- n:lds.ekfac.heldout -->0.74<!-- /n -->  or  0.74 [0.70, 0.78]  or  74 %  between the same marks
 
 `table:digits_unet/lds` and `n:digits_unet/lds.ekfac.heldout` take the numbers of another study, which the caller adds
-under ids with that prefix (`prefixed`). A number keeps the decimals that it was written with; "%" means a hundred times
-the value, "min" and "h" turn seconds into minutes and hours; two numbers in brackets are the interval. `update`
-rewrites, `stale` says what update would change.
+under ids with that prefix (`prefixed`). `table:lds` is made of the numbers; other tables (`table:claims`,
+`table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps the decimals that
+it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and hours; two numbers
+in brackets are the interval. `update` rewrites, `stale` says what update would change.
 """
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from attribution.errors import StudyError
 from attribution.reporting.numbers import Number, Numbers
 from attribution.reporting.tables import lds_markdown
 
 TABLES = {"lds": lds_markdown}
+NONE: Mapping[str, str] = {}
 _TABLE = re.compile(r"<!-- table:(?P<name>\S+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
 _NUMBER = re.compile(r"<!-- n:(?P<name>\S+) -->(?P<body>.*?)<!-- /n -->", re.DOTALL)
 _MINUS = "\N{MINUS SIGN}"
@@ -31,25 +34,25 @@ def prefixed(study: str, numbers: Mapping[str, Number]) -> Numbers:
     return {f"{study}/{key}": entry for key, entry in numbers.items()}
 
 
-def update(text: str, numbers: Mapping[str, Number]) -> str:
-    """The text with every table and number between marks as the numbers have it; the rest is left as it is.
+def update(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str] = NONE) -> str:
+    """The text with every table and number between marks as numbers and tables have it; the rest is left as it is.
 
     Raises StudyError for a mark without its end, a table or an id that does not exist, or a marked text that is not
     one number, or one number with its interval.
     """
     _paired(text)
-    text = _TABLE.sub(lambda match: _table(match, numbers), text)
+    text = _TABLE.sub(lambda match: _table(match, numbers, tables), text)
     return _NUMBER.sub(lambda match: _number(match, numbers), text)
 
 
-def stale(text: str, numbers: Mapping[str, Number]) -> list[str]:
-    """One line for each table or number in the text that is not what the numbers have; empty where all agree."""
+def stale(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str] = NONE) -> list[str]:
+    """One line for each table or number in the text that is not what numbers and tables have; empty where all agree."""
     problems = []
     try:
         _paired(text)
     except StudyError as error:
         problems.append(str(error))
-    for pattern, render in ((_TABLE, _table), (_NUMBER, _number)):
+    for pattern, render in ((_TABLE, partial(_table, tables=tables)), (_NUMBER, _number)):
         for match in pattern.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
             try:
@@ -64,14 +67,17 @@ def stale(text: str, numbers: Mapping[str, Number]) -> list[str]:
     return problems
 
 
-def _table(match: re.Match[str], numbers: Mapping[str, Number]) -> str:
+def _table(match: re.Match[str], numbers: Mapping[str, Number], tables: Mapping[str, str]) -> str:
     study, _, kind = match["name"].rpartition("/")
-    if kind not in TABLES:
-        raise StudyError(f"table {match['name']} does not exist: tables are {', '.join(TABLES)}")
-    start = f"{study}/" if study else ""
-    own = {key[len(start) :]: entry for key, entry in numbers.items() if key.startswith(start)}
-    own = {key: entry for key, entry in own.items() if "/" not in key}
-    return f"<!-- table:{match['name']} -->\n{TABLES[kind](own)}\n<!-- /table -->"
+    if kind in TABLES:
+        start = f"{study}/" if study else ""
+        own = {key[len(start) :]: entry for key, entry in numbers.items() if key.startswith(start)}
+        body = TABLES[kind]({key: entry for key, entry in own.items() if "/" not in key})
+    elif match["name"] in tables:
+        body = tables[match["name"]]
+    else:
+        raise StudyError(f"table {match['name']} does not exist: tables are {', '.join([*TABLES, *sorted(tables)])}")
+    return f"<!-- table:{match['name']} -->\n{body}\n<!-- /table -->"
 
 
 def _number(match: re.Match[str], numbers: Mapping[str, Number]) -> str:
