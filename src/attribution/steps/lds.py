@@ -10,7 +10,7 @@ from typing import Any
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import all_retrained, query_kinds
+from attribution.steps.outcomes import retrained_for, query_kinds
 
 OUTPUTS = {"lds.json": "tolerance", "lds.safetensors": "tolerance"}
 MAIN = "loss"
@@ -22,7 +22,7 @@ def run(job: Job) -> None:
     scores, dampings = scored["scores"], scored.get("dampings")
     settings = job.spec["evaluation"]
     targets = dict.fromkeys([MAIN, *job.spec["measurement"]["quantities"]])
-    models = all_retrained(job.inputs["subsets"], job.inputs["losses"], scores.shape[-1], targets)
+    models = retrained_for(job.inputs["subsets"], job.inputs["losses"], scores.shape[-1], targets)
     judged = evaluate_targets(
         scores if dampings is not None else scores[0],
         dampings,

@@ -31,10 +31,10 @@ def retrained(subsets: list[Path], losses: list[Path], examples: int, target: st
 
     Raises StudyError where a replicate lacks a subset that another has.
     """
-    return all_retrained(subsets, losses, examples, (target,))[target]
+    return retrained_for(subsets, losses, examples, (target,))[target]
 
 
-def all_retrained(
+def retrained_for(
     subsets: list[Path], losses: list[Path], examples: int, targets: Iterable[str]
 ) -> dict[str, Retrained]:
     """Target -> what `retrained` gives for it; every file is read once."""

@@ -16,7 +16,7 @@ import numpy as np
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.overestimate import changes, overestimate
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import all_retrained, has_units, layer_at, query_kinds
+from attribution.steps.outcomes import retrained_for, has_units, layer_at, query_kinds
 
 OUTPUTS = {"overestimate.json": "tolerance", "overestimate.safetensors": "tolerance"}
 
@@ -32,7 +32,7 @@ def run(job: Job) -> None:
     baseline, kinds = load_tensors(job.input("baseline")), query_kinds(job.input("queries"))
     record: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
-    models = all_retrained(job.inputs["subsets"], job.inputs["losses"], job.spec["data"]["train"], measured)
+    models = retrained_for(job.inputs["subsets"], job.inputs["losses"], job.spec["data"]["train"], measured)
     for method, quantity in judged.items():
         predicted, actual = changes(
             _default(scores[method], methods[method]["damping"]),
