@@ -10,7 +10,7 @@ from typing import Any
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import retrained_for, query_kinds
+from attribution.steps.outcomes import query_kinds, retrained_for
 
 OUTPUTS = {"lds.json": "tolerance", "lds.safetensors": "tolerance"}
 MAIN = "loss"

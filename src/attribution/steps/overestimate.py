@@ -16,7 +16,7 @@ import numpy as np
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.overestimate import changes, overestimate
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import retrained_for, has_units, layer_at, query_kinds
+from attribution.steps.outcomes import has_units, layer_at, query_kinds, retrained_for
 
 OUTPUTS = {"overestimate.json": "tolerance", "overestimate.safetensors": "tolerance"}
 
