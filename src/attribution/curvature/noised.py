@@ -81,9 +81,14 @@ def by_examples(
     count: int,
     batch: int,
     quantity: str,
+    first: int = 0,
 ) -> Iterator[tuple[slice, Iterator[Batch]]]:
-    """Rows for gradients of a quantity, grouped: (slice of examples, the batches that together hold all draws)."""
+    """Rows for gradients of a quantity, grouped: (slice of examples, the batches that together hold all their draws).
+
+    The draws are the `count` ones from `first` on.
+    """
     for rows, group in groupby(tiles(len(images), count, batch), key=lambda tile: (tile[0].start, tile[0].stop)):
         part = slice(*rows)
         draw = partial(noised, images[part], examples[part], abar, seed=seed, stream=stream)
-        yield part, (draw(start=start, stop=stop, quantity=quantity, pseudo=False) for _, start, stop in group)
+        tiled = ((first + start, first + stop) for _, start, stop in group)
+        yield part, (draw(start=start, stop=stop, quantity=quantity, pseudo=False) for start, stop in tiled)

@@ -1,7 +1,8 @@
 """Influence with the whole GGN of a small model, no Kronecker structure and no sampling of directions: the reference.
 
 tau = grad m_q^T (F + lambda I)^{-1} grad l_n with F [P, P] the GGN over the draws of timestep and noise that the config
-asks for; exact in the outputs with fisher type2. At most curvature.ggn.LIMIT parameters.
+asks for; exact in the outputs with fisher type2. At most curvature.ggn.LIMIT parameters. Memory holds F and its
+eigenvectors in float64, and the gradients [R, P] of a batch's rows.
 
 Shape letters: L dampings, Q queries, N training examples, n those of a part, P parameters, O x J shape of a block.
 """

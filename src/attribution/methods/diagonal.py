@@ -1,6 +1,6 @@
 """Influence with the diagonal of the GGN: what is left of the curvature when parameters are taken one by one.
 
-tau = sum_i g_q,i g_n,i / (F_ii + lambda).
+tau = sum_i g_q,i g_n,i / (F_ii + lambda). Memory holds the diagonal and one part's gradients.
 
 Shape letters: L dampings, Q queries, N examples, n those of a part, O x J shape of a block.
 """

@@ -18,9 +18,12 @@ def score(
     basis: Basis,
     corrected: Eigenvalues,
     dampings: list[float],
-    unit: Unit = "model",
-    bits: int = 32,
+    unit: Unit,
+    bits: int,
 ) -> Tensor:
-    """[L, Q, N] from rotated gradients [Q or N, O, J]; dampings are relative to the mean eigenvalue of `unit`."""
+    """[L, Q, N] from rotated gradients [Q or N, O, J], those of the preconditioned queries in `bits` bits.
+
+    Dampings are relative to the mean eigenvalue of `unit`: the model, or each block.
+    """
     eigenvalues = mean(corrected)
     return sweep(queries, train, eigenvalues, relative(eigenvalues, dampings, unit), bits)

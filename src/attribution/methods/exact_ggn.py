@@ -2,9 +2,10 @@
 
 tau = g_q^T (U^T U / R + lambda I)^{-1} g_n with pseudo-gradient rows U [R, P]: what K-FAC and EK-FAC approximate. It is
 exact for the sampled rows; directions that no row has are damped by lambda alone, so it needs many rows or damping.
+Memory holds U in the model's precision, R <= curvature.woodbury.LIMIT, and one part's gradients.
 
-Shape letters: L dampings, Q queries, N training examples, n those of a part, R rows, P parameters, O x J
-shape of a block.
+Shape letters: L dampings, Q queries, N training examples, n those of a part, R rows, P parameters, O x J shape of a
+block.
 """
 
 from collections.abc import Iterable
@@ -26,9 +27,9 @@ def score(
     dampings: list[float],
 ) -> Tensor:
     """[L, Q, N] from gradients [Q, O, J] and, in parts, [n, O, J]; dampings are relative to the mean eigenvalue."""
-    held = list(batches)
-    rows = sum(batch.rows for batch in held)
-    root = woodbury.accumulate(model, held, fisher=fisher, bias=bias, generator=None, rows=rows)
-    held = woodbury.spectrum(root)
-    unit = woodbury.mean_eigenvalue(held)
-    return woodbury.scores(queries, parts, root, held, [ratio * unit for ratio in dampings])
+    batches = list(batches)
+    rows = sum(batch.rows for batch in batches)
+    root = woodbury.accumulate(model, batches, fisher=fisher, bias=bias, generator=None, rows=rows)
+    spectrum = woodbury.spectrum(root)
+    unit = woodbury.mean_eigenvalue(spectrum)
+    return woodbury.scores(queries, parts, root, spectrum, [ratio * unit for ratio in dampings])
