@@ -6,6 +6,7 @@ from torch import nn
 
 from attribution.curvature import blocks, ekfac, ggn, kfac
 from attribution.curvature.gradients import example_gradients
+from attribution.curvature.inner import inner
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.errors import StudyError
 
@@ -91,6 +92,58 @@ def test_batching_and_merging(problem, fisher, monkeypatch):
     for found in ways:
         for name, expected in ekfac.mean(whole).items():
             torch.testing.assert_close(ekfac.mean(found)[name], expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("bias", ["joint", "separate"])
+def test_averaged_eigenvalues_are_the_diagonal_of_the_averaged_fisher(problem, jacobian, bias):
+    """E_n[gbar gbar^T] from torch.func's Jacobian: gbar_n = mean over draws of (2/D) J^T (f - y).
+
+    The Fisher of single draws has a larger trace, by the draws' covariance; equal only where an example has one draw.
+    """
+    model, make = problem
+    batch = make(5, 4, 0)
+    basis, single = fit(model, [batch], "empirical", bias=bias)
+    found = ekfac.accumulate_averaged(model, [[batch]], basis, bias)
+    J = jacobian(model, batch, bias)  # [R, D, P]
+    u = 2 / J.shape[1] * (model(*batch.inputs).detach() - batch.target).flatten(1)
+    gbar = torch.einsum("rdp,rd->rp", J, u).unflatten(0, (5, 4)).mean(1)  # [N, P]
+    F, start = gbar.mT @ gbar / 5, 0
+    for name, values in sorted(ekfac.mean(found).items()):
+        Q = torch.kron(basis.QB[name], basis.QA[name])
+        block = F[start : start + len(Q), start : start + len(Q)]
+        expected = (Q.mT @ block @ Q).diagonal()
+        torch.testing.assert_close(values.flatten(), expected, rtol=1e-10, atol=1e-12 * float(expected.max()))
+        start += len(Q)
+    trace = sum(float(values.sum()) for values in ekfac.mean(found).values())
+    assert trace == pytest.approx(float(gbar.square().sum(1).mean()), rel=1e-12)
+    kernel = inner(*[example_gradients(model, batch, bias, loss_gradient)] * 2)  # TRAK's
+    assert trace == pytest.approx(float(kernel.trace()) / 5, rel=1e-12)
+    assert sum(float(values.sum()) for values in ekfac.mean(single).values()) > 1.5 * trace
+    one = make(5, 1, 0)
+    basis, single = fit(model, [one], "empirical", bias=bias)
+    for name, values in ekfac.accumulate_averaged(model, [[one]], basis, bias).sums.items():
+        torch.testing.assert_close(values, single.sums[name], rtol=1e-9, atol=1e-15)
+
+
+def test_averaged_groups_and_draws_may_come_in_pieces(problem):
+    model, make = problem
+    whole = make(5, 4, 0)
+
+    def part(first, last, start, stop):
+        def cut(x):
+            return x.unflatten(0, (5, 4))[first:last, start:stop].flatten(0, 1)
+
+        return Batch(tuple(cut(x) for x in whole.inputs), cut(whole.target), last - first, stop - start)
+
+    basis, _ = fit(model, [whole], "empirical")
+    expected = ekfac.accumulate_averaged(model, [[whole]], basis, "joint")
+    groups = [[part(0, 2, 0, 3), part(0, 2, 3, 4)], [part(2, 5, 0, 1), part(2, 5, 1, 4)]]
+    at_once = ekfac.accumulate_averaged(model, groups, basis, "joint")
+    merged = ekfac.merge(ekfac.accumulate_averaged(model, [group], basis, "joint") for group in groups[::-1])
+    for found in (at_once, merged):
+        assert found.rows == 5
+        for name, values in expected.sums.items():
+            torch.testing.assert_close(found.sums[name], values, rtol=1e-10, atol=1e-14)
 
 
 def test_rotation_keeps_inner_products(problem):

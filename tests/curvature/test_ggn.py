@@ -101,6 +101,19 @@ def test_keyed_pseudo_targets_make_batching_irrelevant(mlp):
     assert error(found.A["all"] / found.rows, exact(model, batch, fisher="mc")) < 1e-12
 
 
+def test_single_precision_gradients_are_summed_in_double(mlp, monkeypatch):
+    """Exact for the numbers that the float32 gradients hold; their own product in float32 is not. Any cut of rows."""
+    model, make = mlp
+    batch = make(30, 1, 0)
+    single = Batch((batch.inputs[0].float(),), batch.target.float(), 30, 1)
+    g = flatten(example_gradients(model.float(), single, "joint", loss_gradient))
+    assert g.dtype == torch.float32
+    monkeypatch.setattr(ggn, "ROWS", 7)
+    found, expected = exact(model, single, fisher="empirical"), g.double().mT @ g.double() / 30
+    assert error(found, expected) < 1e-14
+    assert error((g.mT @ g).double() / 30, expected) > 1e-9
+
+
 def test_refusals(mlp):
     model, make = mlp
     batch = make(2, 1, 0)

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from attribution.curvature import ekfac, ggn, kfac
 from attribution.curvature.gradients import example_gradients, flatten
 from attribution.curvature.rows import Batch, loss_gradient
-from attribution.curvature.solve import mean_eigenvalue, relative_damping, scores, sweep
+from attribution.curvature.solve import mean_eigenvalue, relative, relative_damping, scores, sweep
 from attribution.errors import StudyError
 
 LARGE = 1e12
@@ -57,6 +58,67 @@ def test_sweep_is_scores_at_every_damping(problem):
     assert found.shape == (3, 3, 3)
     for damping, one in zip(dampings, found, strict=True):
         torch.testing.assert_close(one, scores(q, g, eigenvalues, damping), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("bias", ["joint", "separate"])
+def test_a_damping_for_every_block_is_a_dense_inverse_of_every_block(problem, bias):
+    # Damping in the unit of the model is off by more than a hundredth: the blocks' mean eigenvalues differ.
+    model, make = problem
+    factors, basis, eigenvalues, _ = fit(model, make(60, 1, 0), bias)
+    q, g = gradients(model, make(3, 2, 1), bias), gradients(model, make(4, 2, 2), bias)
+    rotated = ekfac.rotate(q, basis), ekfac.rotate(g, basis)
+    ratios = [1e-3, 0.1, 1.0]
+    found = sweep(*rotated, eigenvalues, relative(eigenvalues, ratios, "block"))
+    of_model = sweep(*rotated, eigenvalues, relative(eigenvalues, ratios, "model"))
+    for layer, other, ratio in zip(found, of_model, ratios, strict=True):
+        expected = 0
+        for name in q:
+            F = torch.kron(factors.B[name], factors.A[name]) / factors.rows**2
+            damped = F + ratio * F.trace() / len(F) * torch.eye(len(F))
+            expected = expected + q[name].flatten(1) @ torch.linalg.solve(damped, g[name].flatten(1).mT)
+        assert (layer - expected).norm() < 1e-9 * expected.norm()
+        assert (other - expected).norm() > 0.01 * expected.norm()
+
+
+def test_units_are_one_for_one_block():
+    eigenvalues, g = {"w": torch.rand(2, 3)}, {"w": torch.randn(4, 2, 3)}
+    ratios = [1e-3, 1.0]
+    by_block, of_model = (relative(eigenvalues, ratios, unit) for unit in ("block", "model"))
+    assert [damping["w"] for damping in by_block] == pytest.approx(of_model, rel=1e-15)
+    torch.testing.assert_close(
+        sweep(g, g, eigenvalues, by_block), sweep(g, g, eigenvalues, of_model), rtol=1e-14, atol=0
+    )
+
+
+def test_eight_bits_of_the_preconditioned_query_gradients(problem):
+    """Exactly those of the codes by hand, query by query and block by block; nearly those of 32 bits.
+
+    Codes of the gradients before their division, or of the training gradients, are other numbers.
+    """
+    model, make = problem
+    _, basis, _, eigenvalues = fit(model, make(40, 1, 0))
+    q, g = (ekfac.rotate(gradients(model, make(n, 2, seed)), basis) for n, seed in ((5, 1), (30, 2)))
+    dampings = [0.01 * mean_eigenvalue(eigenvalues), {name: 0.5 + len(name) for name in eigenvalues}]
+    found = sweep(q, g, eigenvalues, dampings, 8)
+    for layer, damping in zip(found, dampings, strict=True):
+        expected, early = torch.zeros(5, 30), torch.zeros(5, 30)
+        for name, values in eigenvalues.items():
+            inverse = 1 / (values + (damping[name] if isinstance(damping, dict) else damping))
+            for i in range(5):
+                expected[i] += (coded(q[name][i] * inverse) * g[name]).sum((1, 2))
+                early[i] += (coded(q[name][i]) * inverse * g[name]).sum((1, 2))
+        torch.testing.assert_close(layer, expected, rtol=1e-11, atol=1e-12 * float(expected.abs().max()))
+        assert (early - expected).abs().max() > 1e-6 * expected.abs().max()
+    plain = sweep(q, g, eigenvalues, dampings)
+    assert not torch.isclose(found, plain, rtol=1e-9).all()
+    for one, two in zip(found.flatten(0, 1), plain.flatten(0, 1), strict=True):
+        assert spearmanr(one, two).statistic > 0.99
+
+
+def coded(x):
+    """What 256 levels between its least and its largest entry leave of x."""
+    step = (x.max() - x.min()) / 255
+    return x.min() + step * ((x - x.min()) / step).round()
 
 
 def test_large_damping_is_the_gradient_dot_product(problem):
@@ -166,3 +228,9 @@ def test_refusals():
     for damping in (-1.0, float("nan")):
         with pytest.raises(StudyError, match="negative"):
             scores(one, one, {"a": torch.ones(1, 1)}, damping)
+    with pytest.raises(StudyError, match="negative"):
+        sweep(one, one, {"a": torch.ones(1, 1)}, [{"a": -1.0}])
+    with pytest.raises(StudyError, match="8 or 32 bits, not in 4"):
+        sweep(one, one, {"a": torch.ones(1, 1)}, [1.0], 4)
+    with pytest.raises(StudyError, match="choose model or block"):
+        relative({"a": torch.ones(1, 1)}, [1.0], "layer")

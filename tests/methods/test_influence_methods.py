@@ -1,4 +1,6 @@
-"""K-FAC and EK-FAC as methods, against dense solves, and the sign that all methods share."""
+"""Influence by every curvature, against dense solves, and the sign that all methods share."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from attribution.curvature.gradients import example_gradients, flatten
 from attribution.curvature.inner import inner
 from attribution.curvature.kfac import kfac_eigenvalues
 from attribution.curvature.rows import Batch, loss_gradient
-from attribution.curvature.solve import mean_eigenvalue
-from attribution.methods import ekfac, gradient_cosine, gradient_dot, kfac, trak
+from attribution.curvature.solve import mean_eigenvalue, sweep
+from attribution.errors import StudyError
+from attribution.methods import dense_ggn, diagonal, ekfac, exact_ggn, gradient_cosine, gradient_dot, kfac, trak
 
 DAMPINGS = [1e-4, 0.1, 10.0]
 N = 30
@@ -66,7 +69,7 @@ def test_equal_to_a_dense_solve(problem, name, method):
     """
     found, basis, corrected, q, g = problem
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
-    scores = method.score(*rotated, basis, corrected, DAMPINGS)
+    scores = method.score(*rotated, basis, corrected, DAMPINGS, "model", 32)
     assert scores.shape == (3, 5, N)
     curvature = dense(name, found, basis, corrected)
     other = dense("ekfac" if name == "kfac" else "kfac", found, basis, corrected)
@@ -86,10 +89,106 @@ def test_equal_to_a_dense_solve(problem, name, method):
 
 
 @pytest.mark.parametrize("method", [kfac, ekfac])
+def test_unit_and_bits_are_those_of_the_solve(problem, method):
+    _, basis, corrected, q, g = problem
+    rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
+    values = kfac_eigenvalues(basis) if method is kfac else corrections.mean(corrected)
+    by_block = method.score(*rotated, basis, corrected, [0.1], "block", 32)[0]
+    expected = sweep(*rotated, values, [{name: 0.1 * float(of_block.mean()) for name, of_block in values.items()}])[0]
+    torch.testing.assert_close(by_block, expected, rtol=1e-12, atol=1e-14)
+    exact, coded = (method.score(*rotated, basis, corrected, [0.1], "model", bits)[0] for bits in (32, 8))
+    assert torch.equal(coded, sweep(*rotated, values, [0.1 * mean_eigenvalue(values)], 8)[0])
+    assert (exact - coded).norm() > 1e-6 * exact.norm()
+    assert (exact - by_block).norm() > 0.01 * exact.norm()
+
+
+class Tiny(nn.Module):
+    """3 -> 4 -> 2 with a name for its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).tanh())
+
+
+def hessian_of_outputs(model, x):
+    """E_n[J^T (2/D) J] [P, P] by torch.func: D = 2 outputs, parameters in the order of gradients.flatten ("joint")."""
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+
+    def outputs(values, row):
+        return torch.func.functional_call(model, values, (row[None],))[0]
+
+    J = torch.func.vmap(torch.func.jacrev(outputs), (None, 0))(parameters, x)
+    J = torch.cat(
+        [torch.cat([J[f"{name}.weight"], J[f"{name}.bias"][..., None]], 3).flatten(2) for name in ("first", "last")], 2
+    )
+
+    def squared_error(f):
+        return (f**2).mean()
+
+    hessian = torch.func.hessian(squared_error)(torch.zeros(2))
+    return torch.einsum("ndp,de,neq->pq", J, hessian, J) / len(x)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("method", [dense_ggn, exact_ggn])
+def test_the_whole_ggn_is_the_hessian_of_the_outputs(method, parts):
+    """At any damping of the mean eigenvalue, with training gradients in any number of parts.
+
+    A lost 2/D, the sum in place of the mean over rows, or a damping in absolute units is off by more than a hundredth;
+    so is the diagonal of the same matrix.
+    """
+    model = Tiny()
+    x, y, xq, yq = torch.randn(N, 3), torch.randn(N, 2), torch.randn(5, 3), torch.randn(5, 2)
+    q, g = gradients(model, xq, yq), gradients(model, x, y)
+    cut = [{name: G[rows] for name, G in g.items()} for rows in torch.arange(N).chunk(parts)]
+    rows = [Batch((x[some],), y[some], len(some), 1) for some in torch.arange(N).split(7)]
+    found = method.score(q, iter(cut), model, iter(rows), "type2", "joint", DAMPINGS)
+    assert found.shape == (3, 5, N)
+    assert found.dtype == torch.float64
+    F = hessian_of_outputs(model, x)
+    unit = float(F.trace()) / len(F)
+    alone = diagonal.score(q, iter(cut), model, iter(rows), "type2", "joint", DAMPINGS)
+    for layer, only_diagonal, ratio in zip(found, alone, DAMPINGS, strict=True):
+        damped = F + ratio * unit * torch.eye(len(F))
+        expected = flatten(q) @ torch.linalg.solve(damped, flatten(g).mT)
+        assert (layer - expected).norm() < 1e-8 * expected.norm()
+        other = flatten(q) @ torch.linalg.solve(2 * F + ratio * unit * torch.eye(len(F)), flatten(g).mT)
+        assert (other - expected).norm() > 0.01 * expected.norm()
+        of_diagonal = flatten(q) / damped.diagonal() @ flatten(g).mT
+        torch.testing.assert_close(only_diagonal, of_diagonal, rtol=1e-9, atol=1e-9 * float(of_diagonal.abs().max()))
+        assert (only_diagonal - expected).norm() > 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("fisher", ["mc", "empirical"])
+def test_sampled_rows_give_one_curvature_to_both_solvers(fisher):
+    """The P x P matrix and Woodbury's identity, from the same rows; other rows are another curvature."""
+    model = Tiny()
+    x, y = torch.randn(N, 3), torch.randn(N, 2)
+    g = gradients(model, x, y)
+    rows = Batch((x,), y, N, 1, torch.randn(N, 2))
+    dense, sampled = (
+        method.score(g, [g], model, [rows], fisher, "joint", DAMPINGS) for method in (dense_ggn, exact_ggn)
+    )
+    assert (dense - sampled).norm() < 1e-8 * dense.norm()
+    other = dense_ggn.score(g, [g], model, [replace(rows, pseudo=torch.randn(N, 2))], fisher, "joint", DAMPINGS)
+    assert (torch.equal(other, dense)) == (fisher == "empirical")
+
+
+def test_the_whole_ggn_refuses_a_large_model():
+    model, x = nn.Linear(100, 100), torch.randn(2, 100)
+    g = gradients(model, x, x)
+    with pytest.raises(StudyError, match="10100 parameters is too large .at most 8192.: use ekfac"):
+        dense_ggn.score(g, [g], model, [Batch((x,), x, 2, 1)], "type2", "joint", [0.1])
+
+
+@pytest.mark.parametrize("method", [kfac, ekfac])
 def test_large_damping_is_the_inner_product(problem, method):
     _, basis, corrected, q, g = problem
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
-    scores = method.score(*rotated, basis, corrected, [1e10])[0]
+    scores = method.score(*rotated, basis, corrected, [1e10], "model", 32)[0]
     dot = gradient_dot.score({"query_train": inner(q, g).numpy()}, [])[0]
     unit = mean_eigenvalue(kfac_eigenvalues(basis) if method is kfac else corrections.mean(corrected))
     # The eigenvalues are a part of 1e-10 times the largest over their mean, below 1e-8; another unit is off by order 1.
@@ -130,7 +229,7 @@ def test_an_example_asked_about_itself_scores_highest(name):
         _, basis, corrected = fit(model, Batch((x,), y, N, 1))
         rotated = corrections.rotate(g, basis)
         method = {"kfac": kfac, "ekfac": ekfac}[name]
-        scores = method.score(rotated, rotated, basis, corrected, [0.1])[0].numpy()
+        scores = method.score(rotated, rotated, basis, corrected, [0.1], "model", 32)[0].numpy()
     else:
         method = {"gradient_dot": gradient_dot, "gradient_cosine": gradient_cosine, "trak": trak}[name]
         scores = method.score(gram(g, g), [0.1])[0]
@@ -169,9 +268,14 @@ def test_the_sign_is_that_of_retraining():
         "gradient_dot": gradient_dot.score(gram(q, g), [])[0, 0],
         "gradient_cosine": gradient_cosine.score(gram(q, g), [])[0, 0],
         "trak": trak.score(gram(q, g), [0.1])[0, 0],
-        "kfac": kfac.score(*rotated, basis, corrected, [1e-4])[0, 0].numpy(),
-        "ekfac": ekfac.score(*rotated, basis, corrected, [1e-4])[0, 0].numpy(),
+        "kfac": kfac.score(*rotated, basis, corrected, [1e-4], "model", 32)[0, 0].numpy(),
+        "ekfac": ekfac.score(*rotated, basis, corrected, [1e-4], "model", 32)[0, 0].numpy(),
     }
+    rows = [Batch((x,), y, N, 1)]
+    for method in (diagonal, exact_ggn, dense_ggn):
+        found = method.score(q, [g], full, rows, "type2", "joint", [1e-4])
+        scores[method.__name__.rpartition(".")[2]] = found[0, 0].numpy()
     correlation = {name: np.corrcoef(value, hurt)[0, 1] for name, value in scores.items()}
     assert all(value > 0.5 for value in correlation.values()), correlation
-    assert correlation["kfac"] > 0.99  # one layer, type-2: the curvature is exact
+    for name in ("kfac", "exact_ggn", "dense_ggn"):  # one layer, type-2: the curvature is exact
+        assert correlation[name] > 0.99
