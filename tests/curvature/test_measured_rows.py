@@ -6,6 +6,7 @@ import torch
 from attribution.curvature import measured_rows
 from attribution.curvature.gradients import flatten, mean_gradients
 from attribution.curvature.measured_rows import Draws
+from attribution.curvature.rows import Batch
 from attribution.diffusion import trajectory
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.elbo import schedule
@@ -96,6 +97,33 @@ def test_a_random_direction_measures_the_mean_square(images):
     u = measured.output_gradient(torch.zeros(count, *SHAPE), batches[0])
     found = (u * v).sum((1, 2, 3)).square().mean() / v.square().mean()
     assert abs(found - 1) < 4 * (2 / count) ** 0.5
+
+
+def test_directions_measure_the_change_of_the_output(model, images):
+    """Over the directions u = sqrt(D) e_d, whose u u^T averages to I, the mean of <gradient, v>^2 is |J v|^2 / D for
+    any change v of the parameters: what DAS sums. A missing 1 / sqrt(D) is off by a factor of D = 4.
+    """
+    (batch,) = next(measured_rows.of_outputs(CHAIN, images[:1], ["x"], Draws(0, "s", 1, 1)).groups)
+    dims = batch.target[0].numel()
+    x, t = (part.expand(dims, *part.shape[1:]) for part in batch.inputs)
+    unit = dims**0.5 * torch.eye(dims).view(dims, *SHAPE)
+    single = Batch((x, t), batch.target.expand(dims, *SHAPE), dims, 1, unit.to(batch.target))
+    measured = measured_rows.of_outputs(CHAIN, images[:1], ["x"], Draws(0, "s", 1, 1))
+    g = flatten(mean_gradients(model, [single], "separate", measured.output_gradient)).double()  # [D, P]
+    named = {name: p.detach() for name, p in sorted(model.named_parameters())}
+    jacobian = torch.func.jacrev(lambda p: torch.func.functional_call(model, p, batch.inputs)[0].flatten())(named)
+    J = torch.cat([part.flatten(1) for part in jacobian.values()], 1).double()  # [D, P]
+    v = torch.randn(J.shape[1], 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close((g @ v).square().mean(0), (J @ v).square().sum(0) / dims, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_batches_change_no_order_of_the_outputs(batch, model, images):
+    """Three draws of a query in two batches are still side by side."""
+    base, found = (
+        gradients(model, measured_rows.of_outputs(CHAIN, images, NAMES, Draws(0, "s", E, b))) for b in (4, batch)
+    )
+    torch.testing.assert_close(found, base, rtol=1e-4, atol=1e-6)
 
 
 def test_an_unknown_quantity_is_refused(images):

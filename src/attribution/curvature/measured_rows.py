@@ -12,16 +12,16 @@ Shape letters: n examples of a group, Q queries, K sampling steps, E draws, D ou
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import starmap
 from typing import NamedTuple
 
 from torch import Tensor
 
 from attribution.core.rng import Name
-from attribution.curvature.noised import batches, by_examples
+from attribution.curvature.noised import batches, by_examples, tiled
 from attribution.curvature.rows import Batch
 from attribution.diffusion import quantities, trajectory
 from attribution.diffusion.elbo import Schedule
-from attribution.diffusion.noise import tiles
 from attribution.diffusion.trajectory import Steps, Trajectory
 
 ALONG = ("trajectory", "journey")  # quantities that need the queries' trajectories
@@ -52,17 +52,13 @@ def of_noise(quantity: str, chain: Schedule, images: Tensor, names: list[Name], 
 def of_trajectory(steps: Steps, path: Trajectory, batch: int) -> Measured:
     """Minus the log-probability of each way, over all counted steps."""
 
-    def group(samples: slice) -> Iterator[Batch]:
-        height = len(range(len(path.states))[samples])
-        for start in range(0, len(steps), max(1, batch // height)):
-            picks = slice(start, min(start + max(1, batch // height), len(steps)))
-            x, t, target = trajectory.rows(steps, path, samples, picks)
-            yield Batch(inputs=(x, t), target=target, examples=height, draws=picks.stop - picks.start)
+    def group(samples: slice, cuts: list[tuple[int, int]]) -> Iterator[Batch]:
+        for start, stop in cuts:
+            x, t, target = trajectory.rows(steps, path, samples, slice(start, stop))
+            yield Batch(inputs=(x, t), target=target, examples=samples.stop - samples.start, draws=stop - start)
 
-    places = dict.fromkeys(
-        (samples.start, samples.stop) for samples, _, _ in tiles(len(path.states), len(steps), batch)
-    )
-    return Measured((group(slice(*place)) for place in places), trajectory.output_gradient(steps))
+    groups = starmap(group, tiled(len(path.states), len(steps), batch))
+    return Measured(groups, trajectory.output_gradient(steps))
 
 
 def of_journey(chain: Schedule, images: Tensor, names: list[str], queries: int, draws: Draws) -> Measured:

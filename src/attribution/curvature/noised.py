@@ -8,7 +8,8 @@ Shape letters: N examples, E draws, R = N E rows, C H W image.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby, starmap
+from operator import itemgetter
 
 from torch import Tensor
 
@@ -22,11 +23,11 @@ def noised(
     images: Tensor,
     examples: Sequence[Name],
     abar: Tensor,
+    start: int,
+    stop: int,
     *,
     seed: int,
     stream: str,
-    start: int,
-    stop: int,
     quantity: str,
     pseudo: bool,
 ) -> Batch:
@@ -45,30 +46,10 @@ def noised(
     )
 
 
-def batches(
-    images: Tensor,
-    examples: Sequence[Name],
-    abar: Tensor,
-    *,
-    seed: int,
-    stream: str,
-    count: int,
-    batch: int,
-    pseudo: bool,
-) -> Iterator[Batch]:
-    """All rows of N examples x `count` draws, at most `batch` rows at a time."""
-    for rows, start, stop in tiles(len(images), count, batch):
-        yield noised(
-            images[rows],
-            examples[rows],
-            abar,
-            seed=seed,
-            stream=stream,
-            start=start,
-            stop=stop,
-            quantity="loss",
-            pseudo=pseudo,
-        )
+def tiled(examples: int, count: int, batch: int) -> Iterator[tuple[slice, list[tuple[int, int]]]]:
+    """The tiles of examples x draws, grouped: (slice of examples, [(first draw, last draw + 1), ...] of its tiles)."""
+    for rows, group in groupby(tiles(examples, count, batch), key=itemgetter(0)):
+        yield rows, [(start, stop) for _, start, stop in group]
 
 
 def by_examples(
@@ -81,14 +62,31 @@ def by_examples(
     count: int,
     batch: int,
     quantity: str,
+    pseudo: bool = False,
     first: int = 0,
 ) -> Iterator[tuple[slice, Iterator[Batch]]]:
-    """Rows for gradients of a quantity, grouped: (slice of examples, the batches that together hold all their draws).
+    """All rows of N examples x `count` draws, grouped: (slice of examples, the batches that hold all their draws).
 
-    The draws are the `count` ones from `first` on.
+    A batch has at most `batch` rows. The draws are the `count` ones from `first` on.
     """
-    for rows, group in groupby(tiles(len(images), count, batch), key=lambda tile: (tile[0].start, tile[0].stop)):
-        part = slice(*rows)
-        draw = partial(noised, images[part], examples[part], abar, seed=seed, stream=stream)
-        tiled = ((first + start, first + stop) for _, start, stop in group)
-        yield part, (draw(start=start, stop=stop, quantity=quantity, pseudo=False) for start, stop in tiled)
+    for rows, cuts in tiled(len(images), count, batch):
+        shared = {"seed": seed, "stream": stream, "quantity": quantity, "pseudo": pseudo}
+        draw = partial(noised, images[rows], examples[rows], abar, **shared)
+        yield rows, starmap(draw, [(first + start, first + stop) for start, stop in cuts])
+
+
+def batches(
+    images: Tensor,
+    examples: Sequence[Name],
+    abar: Tensor,
+    *,
+    seed: int,
+    stream: str,
+    count: int,
+    batch: int,
+    pseudo: bool,
+) -> Iterator[Batch]:
+    """The same rows without their groups: example-major, as curvature takes them."""
+    choice = {"seed": seed, "stream": stream, "count": count, "batch": batch}
+    groups = by_examples(images, examples, abar, quantity="loss", pseudo=pseudo, **choice)
+    return chain.from_iterable(drawn for _, drawn in groups)

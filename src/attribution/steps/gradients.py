@@ -37,7 +37,8 @@ def run(job: Job) -> None:
     for group in measured.groups:
         gradients = mean_gradients(model, group, bias, measured.output_gradient)
         parts.append({block: gradient.cpu() for block, gradient in gradients.items()})
-    gradients = {block: torch.cat([part[block] for part in parts]) for block in parts[0]}
+    # Popped, so that beside the whole there is one block twice, not all of them.
+    gradients = {block: torch.cat([part.pop(block) for part in parts]) for block in list(parts[0])}
     meta = {"draws": choice["outputs"]} if spec["job"]["quantity"] == "output" else {}
     save_gradients(job.out / "gradients.safetensors", gradients, choice["bits"], meta)
 
