@@ -24,7 +24,7 @@ Arrays = Mapping[str, np.ndarray]
 def run(job: Job) -> None:
     """Numbers of each method, paired differences of methods and dampings, and those of all other metric files."""
     methods, coverage = sorted(job.spec["methods"]), job.spec["evaluation"]["coverage"]
-    pairs = compared(methods, job.spec["evaluation"].get("compare", []))
+    pairs = compared(methods, job.spec["evaluation"]["compare"])
     places = dict(zip(methods, job.inputs["lds"], strict=True))
     records = {method: load_json(path) for method, path in places.items()}
     arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs["arrays"], strict=True)}

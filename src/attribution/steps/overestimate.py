@@ -1,8 +1,8 @@
 """What influence predicts of the retrained models, in units of the loss, beside what they measured.
 
 Only influence with a curvature of its own predicts changes in units; each method is judged by the quantity that it
-differentiates, where that was measured. At the default dampings, which no retrained model had a
-say in: the size of a prediction depends on the damping.
+differentiates, where that was measured. At the default dampings, which no retrained model had a say in: the size of a
+prediction depends on the damping.
 
 Writes overestimate.json: method -> kind -> record of evaluation.overestimate; and overestimate.safetensors:
 predicted.<method> and actual.<quantity>, [S, Q] each.

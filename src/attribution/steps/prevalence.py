@@ -42,9 +42,7 @@ def run(job: Job) -> None:
                 settings["bootstrap"],
                 settings["coverage"],
             )
-    compared = {
-        f"{a}_{b}": _difference(found, spreads, a, b, settings["coverage"]) for a, b in settings.get("compare", [])
-    }
+    compared = {f"{a}_{b}": _difference(found, spreads, a, b, settings["coverage"]) for a, b in settings["compare"]}
     save_json(job.out / "prevalence.json", {"k": TOP, "methods": found, "differences": compared})
 
 
