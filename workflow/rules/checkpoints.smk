@@ -1,0 +1,98 @@
+# The full model while it trains: checkpoints, gradients at them, and the scores of methods that sum over training.
+
+
+# The full model's training once more, its raw weights kept on the way.
+rule checkpoints:
+    input:
+        data="results/{study}/data/images/train.safetensors",
+        subsets="results/{study}/design/full/subsets.safetensors",
+        model="results/{study}/models/full/models.safetensors",
+    output:
+        checkpoints="results/{study}/checkpoints/models/checkpoints.safetensors",
+        receipt="results/{study}/checkpoints/models/receipt.json",
+    log:
+        "results/{study}/logs/checkpoints.log",
+    benchmark:
+        "results/{study}/logs/checkpoints.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion training checkpoints.count"),
+        code=identity.code("checkpoints"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.checkpoints"
+        " --out results/{wildcards.study}/checkpoints/models"
+        " --data {input.data}"
+        " --subsets {input.subsets}"
+        " --model {input.model}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Inner products of gradients at each checkpoint, at the noise that was met in training and over many draws.
+rule checkpoint_products:
+    input:
+        checkpoints="results/{study}/checkpoints/models/checkpoints.safetensors",
+        data="results/{study}/data/images/train.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets="results/{study}/design/full/subsets.safetensors",
+    output:
+        products="results/{study}/checkpoints/products/products.safetensors",
+        receipt="results/{study}/checkpoints/products/receipt.json",
+    log:
+        "results/{study}/logs/checkpoint_products.log",
+    benchmark:
+        "results/{study}/logs/checkpoint_products.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion training.batch gradients.batch curvature.bias checkpoints.draws"),
+        code=identity.code("checkpoint_products"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.checkpoint_products"
+        " --out results/{wildcards.study}/checkpoints/products"
+        " --checkpoints {input.checkpoints}"
+        " --data {input.data}"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Methods that sum over checkpoints of the full model's training.
+rule score_checkpoints:
+    input:
+        products="results/{study}/checkpoints/products/products.safetensors",
+    output:
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_checkpoints/{model}/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_checkpoints/{model}/{method}.tsv"
+    wildcard_constraints:
+        model="full",
+        method="tracin|retrac|tracincp|gas",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec(""),
+        code=identity.code("score_checkpoints"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_checkpoints"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
+        " --products {input.products}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
