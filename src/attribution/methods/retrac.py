@@ -1,8 +1,8 @@
 """Diffusion-ReTrac (Xie et al. 2024): Diffusion-TracIn with each timestep's gradient scaled to length one.
 
 score = sum_k eta_k <mean over (t, eps) of g_q / |g_q|, g_n / |g_n|>, n at the timestep and noise that it met last
-before checkpoint k. A gradient's length depends on its timestep, so TracIn calls those examples influential, for every query
-alike, that happened to meet a timestep of long gradients. |score| <= sum_k eta_k.
+before checkpoint k. A gradient's length depends on its timestep, so TracIn calls those examples influential, for every
+query alike, that happened to meet a timestep of long gradients. |score| <= sum_k eta_k.
 
 From the paper and its released code: both sides are scaled, by the norm over all parameters, the query's timestep by
 timestep before their mean. Choices: those of tracin.py; the query's gradient is scaled draw by draw, each at another
