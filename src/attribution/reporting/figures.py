@@ -1,6 +1,7 @@
 """Figures of scores: levels by method and target, damping sweeps, draws sweeps, the seed control, what else they hold.
 
-Every function takes plain numbers and returns a matplotlib Figure; `style.save` writes it. Colours belong to methods.
+Every function takes plain numbers and returns a matplotlib Figure; `style.save` writes it. Colours belong to
+methods, or to families where rows name the methods.
 
 Shape letters: Q queries, S subsets.
 """
@@ -17,7 +18,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from attribution.errors import StudyError
-from attribution.reporting.style import KINDS, colour, family, kinds_of, marker, name, panels, quantity, styled
+from attribution.reporting.style import (
+    FAMILIES,
+    KINDS,
+    colour,
+    family,
+    family_colour,
+    kinds_of,
+    marker,
+    name,
+    panels,
+    quantity,
+    styled,
+)
 
 Record = Mapping[str, Any]  # one method's "kinds" record from evaluation.evaluate
 INK = "#303030"
@@ -39,7 +52,7 @@ def lds_by_method(records: Mapping[str, Record], ceilings: Mapping[str, Record])
     """
     methods = order(records)
     kinds = kinds_of(sorted({k for record in records.values() for k in record}))
-    figure, grid = panels(1, len(kinds), 1.5 + _rows(methods), sharex=True, sharey=True)
+    figure, grid = panels(1, len(kinds), 1.8 + _rows(methods), sharex=True, sharey=True)
     for axes, kind in zip(grid[0], kinds, strict=True):
         _stripes(axes, methods)
         axes.axvline(0, color="#b0b0b0", lw=1)
@@ -50,7 +63,7 @@ def lds_by_method(records: Mapping[str, Record], ceilings: Mapping[str, Record])
             entry = records[method].get(kind)
             if entry is None:
                 continue
-            shade = colour(method)
+            shade = family_colour(family(method))
             if entry.get("default"):
                 axes.plot(entry["default"]["lds"], row + 0.27, marker="o", ms=5, mfc="white", mec=shade, mew=1.2)
             axes.plot(entry["interval"], [row, row], color=shade, lw=2.2, solid_capstyle="butt", zorder=2)
@@ -71,6 +84,7 @@ def lds_by_method(records: Mapping[str, Record], ceilings: Mapping[str, Record])
     if ceilings:
         handles.append(Line2D([], [], color=INK, lw=1.2, ls=(0, (4, 2)), label="ceiling of the measured losses"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    _families(figure, methods)
     return figure
 
 
@@ -248,7 +262,7 @@ def prevalence(records: Mapping[str, Mapping[str, Record]]) -> Figure:
     shared = {m: np.mean([entry["overlap"]["value"] for entry in record.values()]) for m, record in records.items()}
     methods = sorted(shared, key=lambda method: (-shared[method], method))
     shapes = dict(zip(kinds, "s^D", strict=False))
-    figure, grid = panels(1, len(sides), 1.6 + _rows(methods), sharey=True)
+    figure, grid = panels(1, len(sides), 1.9 + _rows(methods), sharey=True)
     for axes, (side, label) in zip(grid[0], sides.items(), strict=True):
         _stripes(axes, methods)
         axes.axvline(0, color="#b0b0b0", lw=1)
@@ -256,9 +270,10 @@ def prevalence(records: Mapping[str, Mapping[str, Record]]) -> Figure:
             for place, kind in enumerate(kinds):
                 if kind not in records[method]:
                     continue
+                shade = family_colour(family(method))
                 entry, y = records[method][kind][side], row + 0.26 * (place - (len(kinds) - 1) / 2)
-                axes.plot(entry["interval"], [y, y], color=colour(method), lw=1.6, solid_capstyle="butt")
-                axes.plot(entry["value"], y, marker=shapes[kind], ms=4.5, color=colour(method), mec="white", mew=0.4)
+                axes.plot(entry["interval"], [y, y], color=shade, lw=1.6, solid_capstyle="butt")
+                axes.plot(entry["value"], y, marker=shapes[kind], ms=4.5, color=shade, mec="white", mew=0.4)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
@@ -266,6 +281,7 @@ def prevalence(records: Mapping[str, Mapping[str, Record]]) -> Figure:
     grid[0][0].set_ylim(len(methods) - 0.4, -0.6)
     handles = [Line2D([], [], color=INK, marker=shapes[kind], ms=4.5, lw=1.6, label=KINDS[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    _families(figure, methods)
     return figure
 
 
@@ -332,6 +348,13 @@ def worth_text(entry: Mapping[str, Any]) -> str:
     if value is None:
         return "own seeds show\nno agreement" if low is None else f"worth more than {low:.2g}\nwith own seeds"
     return f"worth {value:.2g} with\nown seeds [{low:.2g}, {'∞' if high is None else format(high, '.2g')}]"
+
+
+def _families(figure: Figure, methods: Sequence[str]) -> None:
+    """A legend of the families' colours, above the panels."""
+    found = [of for of in [*FAMILIES, "Other"] if of in map(family, methods)]
+    handles = [Line2D([], [], color=family_colour(of), marker="o", ms=6, lw=2.2, label=of) for of in found]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 
 def _rows(methods: Sequence[str]) -> float:

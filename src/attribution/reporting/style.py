@@ -1,7 +1,8 @@
 """One look for all figures: palette, names, sizes, and files that are the same bytes on every run.
 
-Colours are seaborn's colour-blind palette and belong to the method: a method keeps its colour and marker in every
-figure. Sizes fit a README column (about 830 pixels), with text that is still read there.
+Colours are seaborn's colour-blind palette. Where curves cross, they belong to the method, which keeps its colour and
+marker in every figure; where rows name the methods, to its family, which has that of its best known member. Sizes fit a
+README column (about 830 pixels), with text that is still read there.
 """
 
 import re
@@ -53,7 +54,7 @@ METHODS = {
     "gas": "GAS",
     "das": "DAS",
     "trak_count": "TRAK, count-sketch",
-    "trak_rademacher": "TRAK, random signs",
+    "trak_rademacher": "TRAK, projected",
     "diagonal_loss": "Diagonal, loss split",
     "exact_ggn_loss": "Exact GGN, loss split",
     "dense_ggn": "Whole GGN",
@@ -67,7 +68,7 @@ METHODS = {
     "ekfac_loss": "EK-FAC, loss split",
     "ekfac_averaged": "EK-FAC, averaged draws",
     "ekfac_type2": "EK-FAC, exact Fisher",
-    "ekfac_block": "EK-FAC, damped by layer",
+    "ekfac_block": "EK-FAC, damping per layer",
     "ekfac_8bit": "EK-FAC in 8 bits",
     "ekfac_trajectory": "EK-FAC of the trajectory",
     "ekfac_squared_norm": "EK-FAC of the squared norm",
@@ -83,11 +84,14 @@ QUANTITIES = {
     "trajectory": "Trajectory",
 }
 _AT = re.compile(r"(?:(?P<method>[a-z0-9_]+)_)?loss_at_(?P<timestep>\d+)")
-FAMILIES = {  # methods whose curves share a panel, by the first words of their names
+FAMILIES = {  # methods that share a panel or a colour, by the first words of their names
+    "Baselines": ("random", "pixel", "same_class"),
+    "Gradients": ("gradient", "tracin", "tracincp", "gas", "retrac"),
     "Kernels": ("trak", "dtrak", "journey_trak", "relative_if", "renormalised_if", "das", "ensemble_trak"),
     "Curvature": ("kfac", "diagonal", "exact_ggn", "dense_ggn"),
     "EK-FAC": ("ekfac", "ensemble_ekfac"),
 }
+_FAMILY_COLOURS = {"EK-FAC": 0, "Kernels": 1, "Curvature": 2, "Gradients": 3, "Other": 4}
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
 _SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
 _MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
@@ -132,7 +136,7 @@ def name(method: str) -> str:
 
 
 def family(method: str) -> str:
-    """The family that a method's curve is drawn with; "Other" for none of FAMILIES."""
+    """The family that a method is drawn with; "Other" for none of FAMILIES."""
     return next(
         (of for of, starts in FAMILIES.items() if f"{method}_".startswith(tuple(f"{s}_" for s in starts))), "Other"
     )
@@ -142,6 +146,11 @@ def quantity(target: str) -> str:
     """What is measured of a retrained model, as readers know it; an unknown quantity by its identifier."""
     at = _AT.fullmatch(target)
     return f"Loss at t = {at['timestep']}" if at else QUANTITIES.get(target, target)
+
+
+def family_colour(of: str) -> tuple[float, ...]:
+    """The colour of a family's rows; grey for the baselines."""
+    return _GREY if of == "Baselines" else sns.color_palette("colorblind", 10)[_FAMILY_COLOURS[of]]
 
 
 def colour(method: str) -> tuple[float, ...]:
