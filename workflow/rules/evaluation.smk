@@ -1,4 +1,4 @@
-# Judged by retraining: linear datamodelling scores and their ceiling.
+# Judged by retraining: linear datamodelling scores and their ceiling, predicted changes, and which examples are on top of all lists.
 
 
 # One method against the retrained models.
@@ -22,7 +22,9 @@ rule lds:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed measurement.quantities evaluation methods.{method}"),
+        spec=spec(
+            "seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{method} methods.{base}"
+        ),
         code=identity.code("lds"),
         lock=LOCK,
     shell:
@@ -56,7 +58,7 @@ rule lds_draws:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed evaluation"),
+        spec=spec("seed evaluation.bootstrap evaluation.coverage"),
         code=identity.code("lds_draws"),
         lock=LOCK,
     shell:
@@ -91,7 +93,7 @@ rule ceiling:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed data.train evaluation"),
+        spec=spec("seed data.train evaluation.bootstrap evaluation.coverage"),
         code=identity.code("ceiling"),
         lock=LOCK,
     shell:
@@ -102,5 +104,76 @@ rule ceiling:
         " --losses {input.losses}"
         " --own_subsets {input.own_subsets}"
         " --own_losses {input.own_losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# What influence predicts of the retrained models in units of the loss, beside what they measured.
+rule overestimate:
+    input:
+        scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        baseline="results/{study}/losses/without0_random/losses.safetensors",
+    output:
+        record="results/{study}/overestimate/all/overestimate.json",
+        changes="results/{study}/overestimate/all/overestimate.safetensors",
+        receipt="results/{study}/overestimate/all/receipt.json",
+    log:
+        "results/{study}/logs/overestimate.log",
+    benchmark:
+        "results/{study}/logs/overestimate.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed data.train methods measurement.quantities evaluation.bootstrap evaluation.coverage"),
+        code=identity.code("overestimate"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.overestimate"
+        " --out results/{wildcards.study}/overestimate/all"
+        " --scores {input.scores}"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
+        " --baseline {input.baseline}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Which methods put the same examples on top for every query, and whose scores follow the gradients' length.
+rule prevalence:
+    input:
+        scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
+        lds=methods("results/{study}/lds/{method}/lds.json"),
+        gram="results/{study}/gram/full/loss/loss/none/gram.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+    output:
+        record="results/{study}/prevalence/all/prevalence.json",
+        receipt="results/{study}/prevalence/all/receipt.json",
+    log:
+        "results/{study}/logs/prevalence.log",
+    benchmark:
+        "results/{study}/logs/prevalence.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed methods evaluation"),
+        code=identity.code("prevalence"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.prevalence"
+        " --out results/{wildcards.study}/prevalence/all"
+        " --scores {input.scores}"
+        " --lds {input.lds}"
+        " --gram {input.gram}"
+        " --queries {input.queries}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"

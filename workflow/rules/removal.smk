@@ -5,8 +5,9 @@
 rule remove:
     input:
         scores=of_ranking("results/{study}/scores/full/{method}/scores.safetensors"),
-        lds=of_ranking("results/{study}/lds/{method}/lds.json"),
         queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
     output:
         subsets="results/{study}/design/{cohort}/subsets.safetensors",
         receipt="results/{study}/design/{cohort}/receipt.json",
@@ -22,15 +23,16 @@ rule remove:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("removal.queries removal.replicates"),
+        spec=spec("seed removal.queries removal.replicates"),
         code=identity.code("remove"),
         lock=LOCK,
     shell:
         "python -m attribution.steps.remove"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
-        " --lds {input.lds}"
         " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -54,7 +56,7 @@ rule removal:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed evaluation removal.methods removal.percents removal.replicates"),
+        spec=spec("seed evaluation.bootstrap evaluation.coverage removal.methods removal.percents removal.replicates"),
         code=identity.code("removal"),
         lock=LOCK,
     shell:

@@ -8,6 +8,8 @@ rule numbers:
         arrays=methods("results/{study}/lds/{method}/lds.safetensors"),
         ceiling="results/{study}/ceiling/all/ceiling.json",
         removal="results/{study}/removal/all/removal.json",
+        overestimate="results/{study}/overestimate/all/overestimate.json",
+        prevalence="results/{study}/prevalence/all/prevalence.json",
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -21,7 +23,7 @@ rule numbers:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("methods evaluation.coverage"),
+        spec=spec("methods evaluation.coverage evaluation.compare"),
         code=identity.code("numbers"),
         lock=LOCK,
     shell:
@@ -31,19 +33,36 @@ rule numbers:
         " --arrays {input.arrays}"
         " --ceiling {input.ceiling}"
         " --removal {input.removal}"
+        " --overestimate {input.overestimate}"
+        " --prevalence {input.prevalence}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
 
-# The table of results, from the reported numbers alone.
+# The tables of results, from the reported numbers and the papers' claims.
 rule tables:
     input:
         numbers="results/{study}/summary/numbers/numbers.json",
+        claims="config/claims.yaml",
     output:
-        csv="results/{study}/summary/tables/lds.csv",
-        markdown=report(
+        lds_csv="results/{study}/summary/tables/lds.csv",
+        lds=report(
             "results/{study}/summary/tables/lds.md",
             caption="../report/lds_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
+        targets_csv="results/{study}/summary/tables/targets.csv",
+        targets=report(
+            "results/{study}/summary/tables/targets.md",
+            caption="../report/targets_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
+        claims_csv="results/{study}/summary/tables/claims.csv",
+        claims=report(
+            "results/{study}/summary/tables/claims.md",
+            caption="../report/claims_table.rst",
             category="{study}",
             subcategory="Tables",
         ),
@@ -65,6 +84,7 @@ rule tables:
         "python -m attribution.steps.tables"
         " --out results/{wildcards.study}/summary/tables"
         " --numbers {input.numbers}"
+        " --claims {input.claims}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -77,6 +97,8 @@ rule figures:
         scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
         ceiling="results/{study}/ceiling/all/ceiling.json",
         removal="results/{study}/removal/all/removal.json",
+        prevalence="results/{study}/prevalence/all/prevalence.json",
+        changes="results/{study}/overestimate/all/overestimate.safetensors",
         draws="results/{study}/draws/lds/lds.json",
         queries="results/{study}/queries/all/queries.safetensors",
         train="results/{study}/data/images/train.safetensors",
@@ -97,6 +119,13 @@ rule figures:
             subcategory="Figures",
         ),
         lds_by_method_svg="results/{study}/summary/figures/lds_by_method.svg",
+        targets=report(
+            "results/{study}/summary/figures/targets.png",
+            caption="../report/targets.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        targets_svg="results/{study}/summary/figures/targets.svg",
         damping_sweep=report(
             "results/{study}/summary/figures/damping_sweep.png",
             caption="../report/damping_sweep.rst",
@@ -125,6 +154,20 @@ rule figures:
             subcategory="Figures",
         ),
         predicted_vs_actual_svg="results/{study}/summary/figures/predicted_vs_actual.svg",
+        predicted_change=report(
+            "results/{study}/summary/figures/predicted_change.png",
+            caption="../report/predicted_change.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        predicted_change_svg="results/{study}/summary/figures/predicted_change.svg",
+        prevalence=report(
+            "results/{study}/summary/figures/prevalence.png",
+            caption="../report/prevalence.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        prevalence_svg="results/{study}/summary/figures/prevalence.svg",
         retrain_without_top=report(
             "results/{study}/summary/figures/retrain_without_top.png",
             caption="../report/retrain_without_top.rst",
@@ -161,6 +204,8 @@ rule figures:
         " --scores {input.scores}"
         " --ceiling {input.ceiling}"
         " --removal {input.removal}"
+        " --prevalence {input.prevalence}"
+        " --changes {input.changes}"
         " --draws {input.draws}"
         " --queries {input.queries}"
         " --train {input.train}"
