@@ -110,13 +110,16 @@ def test_starts_of_examples_are_spread():
     assert np.abs(quarters - 100).max() < 35
 
 
-def test_alphas_of_the_linear_schedule(diffusion):
-    abar = alphas_cumprod(diffusion)
-    expected = np.cumprod(1 - np.linspace(0.0001, 0.02, 1000))
-    # float32 rounding of 1,000 factors: 3e-5. Shifted by one step, or (1 - beta) left out once, 1e-4 at the least.
-    np.testing.assert_allclose(abar, expected, rtol=3e-5)
-    assert abar.dtype == torch.float32
-    assert abs(expected[0] - expected[1]) / expected[0] > 1e-4
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize(("steps", "first", "last"), [(1000, 0.0001, 0.02), (50, 0.001, 0.3)])
+def test_alphas_are_those_of_diffusers(schedule, steps, first, last):
+    """Bit for bit: samplers take theirs from diffusers. Computed in float64 and rounded, some differ."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    ours = alphas_cumprod({"timesteps": steps, "beta_schedule": schedule, "beta_start": first, "beta_end": last})
+    theirs = DDPMScheduler(steps, first, last, schedule).alphas_cumprod
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, theirs)
 
 
 def test_noise_keeps_the_length_of_orthogonal_pairs(diffusion):

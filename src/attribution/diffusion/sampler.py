@@ -7,14 +7,16 @@ Shape letters: Q samples, C H W image.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from attribution.core.rng import Name, rng
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x [Q, C, H, W], t [Q] -> eps [Q, C, H, W]
 
@@ -41,8 +43,10 @@ def sample(
     return x.clamp(-1, 1)
 
 
-def ddim(diffusion: dict[str, Any], sampling: dict[str, Any]) -> DDIMScheduler:
+def ddim(diffusion: dict[str, Any], sampling: dict[str, Any]) -> "DDIMScheduler":
     """The scheduler of the config's `diffusion` and `sampling` sections, its timesteps set."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # seconds, which only jobs that sample spend
+
     scheduler = DDIMScheduler(
         num_train_timesteps=diffusion["timesteps"],
         beta_schedule=diffusion["beta_schedule"],
