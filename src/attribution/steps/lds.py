@@ -5,8 +5,6 @@ the same for every other quantity that was measured; and lds.safetensors, bootst
 loss, and replicates for the other targets under names with `.<target>` at their end.
 """
 
-from typing import Any
-
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
@@ -17,7 +15,10 @@ MAIN = "loss"
 
 
 def run(job: Job) -> None:
-    """Scores [L, Q, N] against the outcomes of all cohorts under common random numbers."""
+    """Scores [L, Q, N] against the outcomes of all cohorts under common random numbers.
+
+    The default damping is that of the base: the method itself, or the one that an ensemble averages.
+    """
     scored = load_tensors(job.input("scores"))
     scores, dampings = scored["scores"], scored.get("dampings")
     settings = job.spec["evaluation"]
@@ -26,7 +27,7 @@ def run(job: Job) -> None:
     judged = evaluate_targets(
         scores if dampings is not None else scores[0],
         dampings,
-        _default(job.spec["methods"], job.spec["job"]["method"]),
+        job.spec["methods"][job.spec["job"]["base"]].get("damping"),
         models[MAIN].masks,
         {target: found.outcomes for target, found in models.items()},
         query_kinds(job.input("queries")),
@@ -41,12 +42,6 @@ def run(job: Job) -> None:
         job.out / "lds.json", record | {"targets": {target: found["kinds"] for target, (found, _) in judged.items()}}
     )
     save_tensors(job.out / "lds.safetensors", arrays)
-
-
-def _default(methods: dict[str, Any], method: str) -> float | None:
-    """The configured damping of a method; an ensemble has that of the method it averages, None without dampings."""
-    settings = methods[method]
-    return methods[settings["of"]].get("damping") if "of" in settings else settings.get("damping")
 
 
 if __name__ == "__main__":
