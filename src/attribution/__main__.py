@@ -1,6 +1,8 @@
 """python -m attribution: what is done with a study outside the workflow.
 
 audit [TARGET]   a number, a file, a study or, without one, everything published: hold it against its receipts
+why [TARGET]     the jobs that would run, what changed since each last ran, and the seconds it took
+cost [STUDY]     jobs, seconds and memory of a study by rule
 publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew README's tables
 readme           renew README's tables and numbers from results/published/; --check only says what is stale
 """
@@ -24,6 +26,14 @@ def main(arguments: list[str]) -> int:
         "--chain", action="store_true", help="published files only: nothing in results/<study> is hashed"
     )
     audit.add_argument("--json", action="store_true", help="for machines")
+    why = commands.add_parser("why", help="what would run again, because of what, and how long it took")
+    why.add_argument(
+        "targets", nargs="*", metavar="target", help="as of snakemake: studies, files; without: all published"
+    )
+    why.add_argument("--json", action="store_true", help="for machines")
+    cost = commands.add_parser("cost", help="what a study cost, by rule")
+    cost.add_argument("study", nargs="?", default="digits")
+    cost.add_argument("--json", action="store_true", help="for machines")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
     commands.add_parser("readme", help="renew README's tables").add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
@@ -33,6 +43,14 @@ def main(arguments: list[str]) -> int:
             from attribution.provenance.command import run
 
             return run(root, None if given.all else given.target, not given.chain, given.json)
+        if given.command in ("why", "cost"):
+            from attribution.provenance import command
+
+            return (
+                command.why(root, given.targets, given.json)
+                if given.command == "why"
+                else command.cost(root, given.study, given.json)
+            )
         if given.command == "publish":
             from attribution.reporting.publish import publish
 

@@ -35,7 +35,8 @@ class Audit:
 
     def spoiled(self) -> list[tuple[Fault, list[str]]]:
         """Each fault with the numbers below it."""
-        return [(fault, values.below(self.ledger, fault)) for fault in self.faults]
+        cones = values.cones(self.ledger) if self.faults else {}
+        return [(fault, values.below(self.ledger, fault, cones)) for fault in self.faults]
 
 
 def audit(root: Path, study: str, published: bool, hashed: bool = True) -> Audit:

@@ -1,4 +1,4 @@
-"""The command `audit`: what its target is, which studies that asks for, and the exit status."""
+"""The commands `audit`, `why` and `cost`: what is asked for, what is printed, and the exit status."""
 
 import json
 import re
@@ -8,9 +8,12 @@ from typing import Any
 
 from attribution.errors import StudyError
 from attribution.provenance import audit, chain, files, tree, values
+from attribution.provenance import why as reasons
 from attribution.provenance.audit import Audit
-from attribution.provenance.ledger import PUBLISHED, is_published, published_studies
+from attribution.provenance.cost import by_rule, table
+from attribution.provenance.ledger import PUBLISHED, is_published, load, published_studies
 from attribution.provenance.marks import DEFAULT
+from attribution.workflow import plan
 from attribution.workflow.spec import nearest
 
 NUMBER = re.compile(r"(?:(?P<study>[a-z][a-z0-9_]*)/)?(?P<key>[a-z][a-z0-9_]*(?:\.[a-z0-9_]+){1,3})")
@@ -34,13 +37,27 @@ def run(root: Path, target: str | None, hashed: bool, machine: bool) -> int:
     return _path(root, target, hashed, machine)
 
 
+def why(root: Path, targets: list[str], machine: bool) -> int:
+    """Print what would run and why; 0 also where that is something. Raises StudyError where there is no plan."""
+    jobs = reasons.explain(root, plan.dry_run(root, targets))
+    print(json.dumps(reasons.record(jobs), indent=2) if machine else reasons.text(jobs))
+    return 0
+
+
+def cost(root: Path, study: str, machine: bool) -> int:
+    """Print what a study cost, by the receipts here, or those published. Raises StudyError where there are none."""
+    costs = by_rule(load(root, study, published=not (root / "results" / study).is_dir()))
+    print(json.dumps([vars(one) for one in costs], indent=2) if machine else table(costs))
+    return 0
+
+
 def _number(root: Path, study: str, key: str, hashed: bool, machine: bool) -> int:
     found = audit.audit(root, study, is_published(root, study), hashed)
     if key not in found.ledger.numbers:
         known = nearest(key, list(found.ledger.numbers))
         place = found.ledger.shown(found.ledger.numbers_path())
         raise StudyError(f"{key}: no number of the study {study}; {known}all of them: {place}")
-    found.faults = [fault for fault in found.faults if key in values.below(found.ledger, fault)]
+    found.faults = [fault for fault, spoiled in found.spoiled() if key in spoiled]
     return _one(found, tree.of_number(found, key), values.roots(found.ledger, key), {"number": key}, machine)
 
 

@@ -58,21 +58,29 @@ def roots(ledger: Ledger, key: str) -> set[str]:
     return {parent(source)}
 
 
-def below(ledger: Ledger, fault: Fault) -> list[str]:
+def cones(ledger: Ledger) -> dict[str, set[str]]:
+    """For each number the folders of all jobs that it was made by; of a cost, those whose receipts it sums."""
+    known: dict[frozenset[str], set[str]] = {}
+    found = {}
+    for key in ledger.numbers:
+        start = frozenset(roots(ledger, key))
+        if not key.startswith(f"{COSTS}.") and start not in known:
+            known[start] = above(ledger, set(start))
+        found[key] = set(start) if key.startswith(f"{COSTS}.") else known[start]
+    return found
+
+
+def below(ledger: Ledger, fault: Fault, cones: dict[str, set[str]]) -> list[str]:
     """Every number that a fault spoils."""
     if fault.numbers is not None:
         return list(fault.numbers)
     if fault.folder == f"{ledger.home}/{NUMBERS}":
         return list(ledger.numbers)
-    found = []
-    for key in ledger.numbers:
-        if key.startswith(f"{COSTS}."):
-            hit = fault.of_receipt and fault.folder in roots(ledger, key)
-        else:
-            hit = fault.folder in above(ledger, roots(ledger, key))
-        if hit:
-            found.append(key)
-    return found
+    return [
+        key
+        for key, folders in cones.items()
+        if fault.folder in folders and (fault.of_receipt or not key.startswith(f"{COSTS}."))
+    ]
 
 
 def rounded(numbers: dict[str, Any]) -> str:
