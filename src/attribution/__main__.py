@@ -26,6 +26,10 @@ def main(arguments: list[str]) -> int:
         "--chain", action="store_true", help="published files only: nothing in results/<study> is hashed"
     )
     audit.add_argument("--json", action="store_true", help="for machines")
+    audit.add_argument(
+        "--rerun", type=int, metavar="K", help="run K jobs of the study again, drawn at random, and compare"
+    )
+    audit.add_argument("--seed", type=int, help="of that draw; without: another one each time, which is printed")
     why = commands.add_parser("why", help="what would run again, because of what, and how long it took")
     why.add_argument(
         "targets", nargs="*", metavar="target", help="as of snakemake: studies, files; without: all published"
@@ -40,8 +44,10 @@ def main(arguments: list[str]) -> int:
     root = Path.cwd()
     try:
         if given.command == "audit":
-            from attribution.provenance.command import run
+            from attribution.provenance.command import again, run
 
+            if given.rerun is not None:
+                return again(root, given.target, given.rerun, given.seed, given.json)
             return run(root, None if given.all else given.target, not given.chain, given.json)
         if given.command in ("why", "cost"):
             from attribution.provenance import command

@@ -52,7 +52,7 @@ def test_a_plan_of_nothing_is_empty() -> None:
 
 def test_a_plan_that_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = "Building DAG of jobs...\nMissingRuleException: no rule to produce x\n\n"
-    done = subprocess.CompletedProcess([], 1, "", said)
+    done = subprocess.CompletedProcess([], 1, said)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(StudyError, match=r"^the plan cannot be made: MissingRuleException: no rule to produce x$"):
         plan.dry_run(tmp_path, ["x"])
@@ -64,7 +64,7 @@ def test_a_dry_run_is_not_part_of_a_run_around_it(monkeypatch: pytest.MonkeyPatc
 
     def run(command: list[str], cwd: Path, env: dict[str, str], **_) -> subprocess.CompletedProcess:
         seen.update(command=command, env=env)
-        return subprocess.CompletedProcess(command, 0, "", DRY)
+        return subprocess.CompletedProcess(command, 0, DRY)
 
     monkeypatch.setenv("ATTRIBUTION_GUARD", "some")
     monkeypatch.setattr(subprocess, "run", run)

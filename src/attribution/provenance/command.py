@@ -2,12 +2,13 @@
 
 import json
 import re
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 from attribution.errors import StudyError
-from attribution.provenance import audit, chain, files, tree, values
+from attribution.provenance import audit, chain, files, rerun, tree, values
 from attribution.provenance import why as reasons
 from attribution.provenance.audit import Audit
 from attribution.provenance.cost import by_rule, table
@@ -35,6 +36,38 @@ def run(root: Path, target: str | None, hashed: bool, machine: bool) -> int:
     if STUDY.fullmatch(target) and not (root / target).exists():
         return _tell([audit.audit(root, target, is_published(root, target), hashed)], machine)
     return _path(root, target, hashed, machine)
+
+
+def again(root: Path, target: str | None, count: int, seed: int | None, machine: bool) -> int:
+    """Run `count` jobs of the study in results/ again; 0 where all reproduce. Raises StudyError where none can run."""
+    study = target or DEFAULT
+    if not STUDY.fullmatch(study) or count < 1:
+        raise StudyError("--rerun K: needs a study, as in `audit digits --rerun 3`, and at least one job")
+    ledger = load(root, study, published=False)
+    able, unable = rerun.drawable(ledger)
+    seed = secrets.randbits(32) if seed is None else seed
+    drawn = rerun.draw(able, count, seed)
+    found = []
+    if not machine:
+        print(f"{study}: {len(drawn)} of {len(able)} jobs run again (seed {seed})")
+        for reason in sorted(set(unable.values())):
+            print(f"  not drawn from: {list(unable.values()).count(reason)} jobs, {reason}")
+    for one in rerun.rerun(ledger, drawn, rerun.execute):
+        found.append(one)
+        if not machine:
+            said = "byte for byte the same" if one.exact else "the same within its classes"
+            print(f"  {one.folder}: {said if one.problem is None else f'BROKEN {one.problem}'}", flush=True)
+    failed = [one for one in found if one.problem is not None]
+    most = None if failed else rerun.bound(len(able), len(found))
+    if machine:
+        jobs = [vars(one) for one in found]
+        said = {"study": study, "seed": seed, "ok": not failed, "jobs": jobs, "drawable": len(able)}
+        print(json.dumps(said | {"not_drawable": unable, "at_most_failing": most}, indent=2))
+    elif not failed:
+        print(f"  all passed: with 95 % confidence at most {most} of these {len(able)} jobs would not reproduce")
+    if failed:
+        print(f"attribution: {failed[0].folder} did not reproduce: {failed[0].problem}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def why(root: Path, targets: list[str], machine: bool) -> int:

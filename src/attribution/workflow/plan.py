@@ -41,11 +41,12 @@ def dry_run(root: Path, targets: Sequence[str]) -> list[Planned]:
     """The jobs that `snakemake -n` would run for the targets. Raises StudyError with Snakemake's last line."""
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--cores", "1", *targets]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, cwd=root, env=environment, **pipes)
     if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        said = [line for line in done.stdout.splitlines() if line.strip()]
         raise StudyError(f"the plan cannot be made: {said[-1].strip() if said else 'snakemake said nothing'}")
-    return parse(done.stdout + done.stderr)
+    return parse(done.stdout)
 
 
 def parse(text: str) -> list[Planned]:
