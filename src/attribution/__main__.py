@@ -3,6 +3,7 @@
 audit [TARGET]   a number, a file, a study or, without one, everything published: hold it against its receipts
 why [TARGET]     the jobs that would run, what changed since each last ran, and the seconds it took
 cost [STUDY]     jobs, seconds and memory of a study by rule
+crate STUDY      write a published study as a Workflow Run RO-Crate to the folder --out
 publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew README's tables
 readme           renew README's tables and numbers from results/published/; --check only says what is stale
 """
@@ -38,6 +39,9 @@ def main(arguments: list[str]) -> int:
     cost = commands.add_parser("cost", help="what a study cost, by rule")
     cost.add_argument("study", nargs="?", default="digits")
     cost.add_argument("--json", action="store_true", help="for machines")
+    crate = commands.add_parser("crate", help="write a published study as a Workflow Run RO-Crate")
+    crate.add_argument("study")
+    crate.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
     commands.add_parser("readme", help="renew README's tables").add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
@@ -57,6 +61,11 @@ def main(arguments: list[str]) -> int:
                 if given.command == "why"
                 else command.cost(root, given.study, given.json)
             )
+        if given.command == "crate":
+            from attribution.provenance import crate
+
+            print(f"{given.out}: {crate.write(root, given.study, given.out)} actions")
+            return 0
         if given.command == "publish":
             from attribution.reporting.publish import publish
 
