@@ -4,8 +4,8 @@ audit [TARGET]   a number, a file, a study or, without one, everything published
 why [TARGET]     the jobs that would run, what changed since each last ran, and the seconds it took
 cost [STUDY]     jobs, seconds and memory of a study by rule
 crate STUDY      write a published study as a Workflow Run RO-Crate to the folder --out
-publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew README's tables
-readme           renew README's tables and numbers from results/published/; --check only says what is stale
+publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew the pages
+readme           renew tables and numbers of README and docs/ from results/published/; --check only says what is stale
 """
 
 import argparse
@@ -17,7 +17,7 @@ from attribution.errors import StudyError
 
 
 def main(arguments: list[str]) -> int:
-    """0 done, 1 with one line on stderr where it cannot be done, a link is broken or README is stale."""
+    """0 done, 1 with one line on stderr where it cannot be done, a link is broken or a page is stale."""
     parser = argparse.ArgumentParser(prog="python -m attribution", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     audit = commands.add_parser("audit", help="follow numbers and files back to the data set, hashing what is here")
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     crate.add_argument("study")
     crate.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
-    commands.add_parser("readme", help="renew README's tables").add_argument("--check", action="store_true")
+    commands.add_parser("readme", help="renew the tables of README and docs/").add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
     root = Path.cwd()
     try:
@@ -82,17 +82,19 @@ def main(arguments: list[str]) -> int:
 
 def _readme(root: Path, check: bool) -> int:
     from attribution.core.store import save_text
+    from attribution.provenance.marks import pages
     from attribution.reporting import readme
     from attribution.reporting.publish import published, tables
 
-    path, numbers, made = root / "README.md", published(root), tables(root)
-    text = path.read_text(encoding="utf-8")
-    if check:
-        problems = readme.stale(text, numbers, made)
-        print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
-        return 1 if problems else 0
-    save_text(path, readme.update(text, numbers, made))
-    return 0
+    numbers, made, problems = published(root), tables(root), []
+    for path in pages(root):
+        text = path.read_text(encoding="utf-8")
+        if check:
+            problems += [f"{path.relative_to(root)}: {line}" for line in readme.stale(text, numbers, made)]
+        elif (fresh := readme.update(text, numbers, made)) != text:
+            save_text(path, fresh)
+    print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

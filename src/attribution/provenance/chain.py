@@ -10,7 +10,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from attribution.provenance import receipt
-from attribution.provenance.ledger import NUMBERS, SUMMARY, Fault, Ledger
+from attribution.provenance.ledger import NUMBERS, PUBLISHED, SUMMARY, Fault, Ledger
 from attribution.workflow.dvc import dataset_path, file_md5
 
 
@@ -90,7 +90,7 @@ def _links(ledger: Ledger, folder: str) -> tuple[list[Fault], list[str]]:
     faults, notes = [], []
     for item in ledger.receipts[folder]["inputs"]:
         path, before = item["path"], parent(item["path"])
-        if not path.startswith("results/"):
+        if not path.startswith("results/") or path.startswith(f"{PUBLISHED.as_posix()}/"):  # what git keeps
             notes += _tracked(ledger.root, path, item["sha256"], folder)
             continue
         if before not in ledger.receipts:

@@ -1,4 +1,4 @@
-"""What README says of published numbers, read with the standard library alone.
+"""What README and the pages of docs/ say of published numbers, read with the standard library alone.
 
 Between marks stand numbers, `<!-- n:lds.ekfac.heldout -->0.71<!-- /n -->`, and tables, `<!-- table:lds -->`; a number
 must be the published one, rounded as it is written, a table must have the cells of the file that was published. (The
@@ -11,7 +11,7 @@ from typing import Any
 
 from attribution.provenance.ledger import PUBLISHED
 
-DEFAULT = "digits"  # the study that README names without a prefix
+DEFAULT = "digits"  # the study that pages name without a prefix
 _NUMBER = re.compile(r"<!-- n:(\S+) -->(.*?)<!-- /n -->", re.DOTALL)
 _TABLE = re.compile(r"<!-- table:(\S+) -->\n(.*?)<!-- /table -->", re.DOTALL)
 _WRITTEN = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -19,16 +19,24 @@ _UNITS = (("%", 100.0), (r"\d\s*min", 1 / 60), (r"\d\s*h", 1 / 3600))
 
 
 def check(root: Path, study: str, numbers: dict[str, dict[str, Any]]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(where, what, numbers) for each marked number or table of a study in README that is not as published."""
-    path = root / "README.md"
-    if not path.is_file():
-        return []
-    text, found = path.read_text(encoding="utf-8"), []
+    """(where, what, numbers) for each marked number or table of a study in a page that is not as published."""
+    return [problem for path in pages(root) for problem in _check(path, root, study, numbers)]
+
+
+def pages(root: Path) -> list[Path]:
+    """Where marks may stand: README and docs/."""
+    return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
+
+
+def _check(
+    path: Path, root: Path, study: str, numbers: dict[str, dict[str, Any]]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    text, name, found = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix(), []
     for match in _NUMBER.finditer(text):
         key = _own(match[1], study)
         if key is None:
             continue
-        where = f"README.md:{text.count(chr(10), 0, match.start()) + 1}"
+        where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
         if key not in numbers:
             found.append((where, f"{key} is not among the published numbers", ()))
         elif not _agrees(match[2], numbers[key]):
@@ -39,7 +47,7 @@ def check(root: Path, study: str, numbers: dict[str, dict[str, Any]]) -> list[tu
         if key is None or not file.is_file():
             continue
         if _cells(match[2]) != _cells(file.read_text(encoding="utf-8")):
-            where = f"README.md:{text.count(chr(10), 0, match.start()) + 1}"
+            where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
             found.append((where, f"its table {key} has other cells than {file.relative_to(root)}", ()))
     return found
 
