@@ -138,6 +138,7 @@ rule score_ablation:
         queries="results/{study}/queries/all/queries.safetensors",
     output:
         scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        null="results/{study}/scores/{model}/{method}/null.safetensors",
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_ablation/{model}/{method}.log",
@@ -173,6 +174,7 @@ rule ablation:
         left_out=ablation("results/{study}/design/{cohort}/subsets.safetensors", "left_out"),
         retrained=ablation("results/{study}/ablations/{cohort}/landscape.safetensors", "left_out"),
         scores="results/{study}/scores/full/ablation/scores.safetensors",
+        null_scores="results/{study}/scores/full/ablation/null.safetensors",
         pool="results/{study}/data/pool/pool.safetensors",
     output:
         record="results/{study}/ablation/all/ablation.json",
@@ -202,6 +204,7 @@ rule ablation:
         " --left_out {input.left_out}"
         " --retrained {input.retrained}"
         " --scores {input.scores}"
+        " --null_scores {input.null_scores}"
         " --pool {input.pool}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"

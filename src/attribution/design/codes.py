@@ -28,7 +28,7 @@ from attribution.errors import StudyError
 KINDS = ("random", "level", "balanced")
 LOADS_WITHIN = 2
 BLOCK = 4096  # rows drawn at a time
-POOL = 2  # candidates for each row of a level code, where there are as many
+POOL, FEWEST = 2, 512  # candidates for each row of a level code, and in all, where there are as many
 
 
 def code(kind: str, units: int, members: int, seed: int, *names: Name) -> np.ndarray:
@@ -45,7 +45,8 @@ def code(kind: str, units: int, members: int, seed: int, *names: Name) -> np.nda
     stream = rng(seed, "code", kind, *names)
     if kind == "random":
         return _drawn(stream, members, units, set())
-    candidates = _drawn(stream, members, min(most, POOL * units), set(), paired=False, spread=kind == "balanced")
+    pool = min(most, max(FEWEST, POOL * units))
+    candidates = _drawn(stream, members, pool, set(), paired=False, spread=kind == "balanced")
     chosen = _levelled(candidates, units)
     spread = np.ptp(candidates[chosen].sum(0))
     if spread > LOADS_WITHIN:

@@ -82,17 +82,17 @@ def sample(model: nn.Module, params: Stack, chain: Chain, noise: Tensor, retaine
 
 def _sample(model: nn.Module, params: Stack, chain: Chain, noise: Tensor, retained: Tensor, first: Tensor) -> Tensor:
     """`sample` for the choices of one pass; first [M, G, C, H, W]: the members' answers to x_T."""
-    weights = mean_weights(retained).to(noise)  # [A, M]
     choice, place, valid = _table(retained)
+    counts = retained.sum(1).to(noise)[:, None, None, None, None]  # [A, 1, 1, 1, 1]
     x = noise[0].expand(len(retained), *noise.shape[1:])  # [A, G, C, H, W]
     for k, t in enumerate(chain.t):
         if k == 0:
-            eps = _mixed(weights, first)
+            out = first[:, None].expand(-1, choice.shape[1], *first.shape[1:])  # [M, L, G, C, H, W]
         else:
             rows = x[choice]  # [M, L, G, C, H, W], the choices that each member is in
             out = _members_apart(model, params, rows.flatten(1, 2), t).unflatten(1, rows.shape[1:3])
-            eps = torch.zeros_like(x).index_add_(0, place, out[valid])  # padding never enters a sum
-            eps /= retained.sum(1).to(x)[:, None, None, None, None]
+        # a sum over who stays: those who left do not enter it with a weight of 0 either
+        eps = torch.zeros_like(x).index_add_(0, place, out[valid]) / counts
         x = chain.scale[k] * x - chain.shift[k] * eps + chain.sigma[k] * noise[k + 1]
     return x.clamp(-1, 1)
 
@@ -141,11 +141,6 @@ def _pushed(model: nn.Module, params: Stack, x: Tensor, moved: Tensor, t: int) -
         return vmap(lambda v: jvp(lambda x: functional_call(model, p, (x, times)), (x,), (v,))[1])(moved)
 
     return _members(model, params, x, t), vmap(derivatives)(params).mean(0)
-
-
-def _mixed(weights: Tensor, members: Tensor) -> Tensor:
-    """sum_j w_j eps_j for every choice: weights [A, M], members [M, G, C, H, W] -> [A, G, C, H, W]."""
-    return (weights @ members.flatten(1)).unflatten(1, members.shape[1:])
 
 
 def _table(retained: Tensor) -> tuple[Tensor, Tensor, Tensor]:

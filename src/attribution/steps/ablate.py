@@ -54,6 +54,7 @@ def run(job: Job) -> None:
         nulls = torch.from_numpy(~null_rows(~design["retained"].astype(bool), choice["nulls"], seed, cohort))
         found |= {"null": sample(nulls, noise), "factual": sample(every, noise)[0]}
         found |= {"alone": sample(single, many), "crowd": sample(every, many)[0]}
+        averaged.tangents(model, params, averaged.chain(spec["diffusion"], 2), noise[:3, :1])  # loads torch's rules
         (_, moved), first = _timed(lambda: averaged.tangents(model, params, chain, noise))
         flat = moved.flatten(2).double()  # [M, G, D]
         found["products"] = torch.einsum("mgd,kgd->gmk", flat, flat)

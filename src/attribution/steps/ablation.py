@@ -38,7 +38,7 @@ def run(job: Job) -> None:
         measures["quality_member"] = float(np.mean([quality.frechet(extract(one), held) for one in land["alone"]]))
         found[size] = measures
     radius, typical = (np.stack([distances[s][what] for s in sizes]) for what in ("radius", "typical"))
-    scored = load_tensors(job.input("scores"))
+    scores, null_scores = (load_tensors(job.input(name))["scores"] for name in ("scores", "null_scores"))
     at = distances[main_size]
     record = {
         "sizes": {str(size): measures for size, measures in found.items()},
@@ -48,8 +48,8 @@ def run(job: Job) -> None:
         },
         "null": {
             "distance": ablation.calibration(at["null"]),
-            "loss": ablation.calibration(scored["null"].T),
-            "loss_share05": float((ablation.against_null(scored["scores"][0].T, scored["null"].T)[1] <= 0.05).mean()),
+            "loss": ablation.calibration(null_scores.T),
+            "loss_share05": float((ablation.against_null(scores[0].T, null_scores.T)[1] <= 0.05).mean()),
         },
         "quality_real": quality.frechet(extract(images[: choice["quality"]]), held),
         "retrain": _retrained(job, images, distances, extract, held, draws),

@@ -1,7 +1,7 @@
 """Score by the loss of an encoded ensemble without the members that saw a unit.
 
-Writes scores.safetensors: scores [1, Q, N] float32, larger = removing n hurts q more (an image has its unit's score),
-and null [Q, K] float32, the scores of rows that belong to no unit.
+Writes scores.safetensors: scores [1, Q, N] float32, larger = removing n hurts q more (an image has its unit's score);
+and null.safetensors: scores [Q, K] float32 of rows that belong to no unit.
 """
 
 from importlib import import_module
@@ -17,7 +17,7 @@ from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
 
-OUTPUTS = {"scores.safetensors": "tolerance"}
+OUTPUTS = {"scores.safetensors": "tolerance", "null.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
@@ -42,7 +42,8 @@ def run(job: Job) -> None:
     nulls = ~null_rows(~retained, spec["ablation"]["nulls"], spec["seed"], cohort)
     scores = method.score(products.cpu().numpy(), np.concatenate([retained, nulls])).astype("float32")
     of_units, of_nulls = np.split(scores, [len(retained)], axis=1)
-    save_tensors(job.out / "scores.safetensors", {"scores": of_units[None][:, :, design["unit"]], "null": of_nulls})
+    save_tensors(job.out / "scores.safetensors", {"scores": of_units[None][:, :, design["unit"]]})
+    save_tensors(job.out / "null.safetensors", {"scores": of_nulls})
 
 
 if __name__ == "__main__":
