@@ -14,7 +14,8 @@ NAMES = ("radius", "counterfactuals")
 OUTPUTS = {f"ablation.{ending}": "tolerance" for ending in ("csv", "md")} | {
     f"{figure}.{ending}": "tolerance" for figure in NAMES for ending in ("png", "svg")
 }
-SHOWN, TOP = 6, 3  # samples, the first ones, and units of most influence of each
+SHOWN = 6  # samples, the first ones
+TOP = 3  # units of most influence of each
 
 
 def run(job: Job) -> None:
