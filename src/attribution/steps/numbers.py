@@ -53,7 +53,7 @@ def run(job: Job) -> None:
     parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
     path = job.input("prevalence")
     parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs["ablation"]:
+    for path in job.inputs.get("ablation", []):  # one, or none in a study without encoded ensembles
         parts.append(ablation_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
