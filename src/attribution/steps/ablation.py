@@ -2,7 +2,7 @@
 
 Writes ablation.json: sizes: size -> measures, slope, null, quality_real and retrain, measures with an interval as
 {value, interval, n}; and ablation.safetensors for the figures: radius, typical (of null rows) [S, G], and of the
-study's size the distances exact, first [N, G] and null [K, G].
+study's size the distances exact, first [N, G] and null [K, G], and the search's precision [G], sample by sample.
 """
 
 from typing import Any
@@ -56,6 +56,7 @@ def run(job: Job) -> None:
     }
     save_json(job.out / "ablation.json", record)
     kept = {name: moved[own][name] for name in ("exact", "first", "null")}
+    kept["precision"] = ablation.precision(kept["exact"], kept["first"], choice["top"])
     save_tensors(job.out / "ablation.safetensors", kept | {"radius": radius, "typical": typical})
 
 
