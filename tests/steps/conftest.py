@@ -57,6 +57,19 @@ CHANGES = {
     "ensemble": {"models": 3},
     "draws_sweep": {"draws": [2, 6]},
     "removal": {"methods": ["random", "trak"], "percents": [10, 25], "queries": 2, "replicates": 2},
+    "ablation": {
+        "members": 8,
+        "code": "random",
+        "unit": "image",
+        "sizes": [12, TRAIN],
+        "samples": 3,
+        "steps": 4,
+        "batch": 200,
+        "nulls": 8,
+        "top": 3,
+        "quality": 10,
+        "retrain": {"size": 12, "units": 3, "replicates": 2},
+    },
     "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"]]},
 }
 
@@ -153,6 +166,8 @@ class Study:
             "files": lambda pattern, word: inputs.files(self.studies, pattern)(found),
             "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
+            "ablation": lambda pattern, word: inputs.of_ablation(self.studies, pattern, word)(found),
+            "of_images": lambda pattern, word: [inputs.of_images(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],
             "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),
             "of_measured": lambda pattern, word: inputs.of_measured(self.studies)(found),
@@ -225,6 +240,6 @@ def study(trained, tmp_path_factory):
     """Every job of the study; `jobs` lists them as (rule, wildcards)."""
     study = trained.copy(tmp_path_factory.mktemp("study"))
     study.jobs = [("design", {"cohort": "full"}), ("train", {"cohort": "full"})]
-    for end in ("numbers", "tables", "figures"):
+    for end in ("numbers", "tables", "figures", "ablation"):
         study.make(f"results/tiny/summary/{end}")
     return study

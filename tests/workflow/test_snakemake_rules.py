@@ -124,7 +124,7 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     methods = ["ensemble_trak" if module == "ensemble" else module for module in modules]  # which is of some method
     for wildcard, values in (
         ("method", methods),
-        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak"]),
+        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak", "enc1000", "loo256"]),
     ):
         patterns = [pattern for name in RULES if (pattern := constraint(name, wildcard))]
         for value in values:

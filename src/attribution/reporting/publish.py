@@ -24,6 +24,7 @@ DEFAULT = "digits"  # the study whose numbers README names without a prefix
 COPIED = ("claims", "targets")  # tables that README takes as they were published
 PEERS = PLACE / "benchmarks" / "peers.csv"
 SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
+OPTIONAL = ("ablation",)  # folders of the summary that some studies have, published under their names
 
 
 def publish(root: Path, study: str) -> list[str]:
@@ -48,7 +49,8 @@ def publish(root: Path, study: str) -> list[str]:
 
     staged = target.with_name(f".{study}.part")
     shutil.rmtree(staged, ignore_errors=True)
-    for part, folder in SUMMARY.items():
+    present = {part: part for part in OPTIONAL if source / "summary" / part in receipts}
+    for part, folder in (SUMMARY | present).items():
         for path in sorted((source / "summary" / part).iterdir()):
             if path.name != receipt.NAME:
                 _copy(path, staged / folder / path.name)

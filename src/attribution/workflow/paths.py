@@ -8,6 +8,7 @@ are cut at multiples of design.cohort, so a larger design keeps the names of all
 trained models.
 `without10_ekfac` are the models retrained without the top 10% of examples by a method's scores, query by query;
 `without0_random`, without anything removed, is what they are compared with.
+`enc1000` is the encoded ensemble of the first 1,000 images, `loo256` are models of the first 256 without one unit each.
 """
 
 import re
@@ -25,11 +26,15 @@ MODEL = r"full|seed\d+"  # one trained on every example
 PART = r"all|\d\d\d+_\d\d\d+"  # of the queries or the training set: the examples of one job
 DESIGNED = r"full|(?:crn|own|seeds)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
-COHORT = rf"{DESIGNED}|{REMOVED}"
+ENCODED = r"enc\d+"
+LEFT_OUT = r"loo\d+"
+ABLATED = rf"{ENCODED}|{LEFT_OUT}"
+COHORT = rf"{DESIGNED}|{REMOVED}|{ABLATED}"
 
 KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
 ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
+ABLATION = "ablation"
 ENSEMBLE = r"ensemble_[a-z0-9_]+"
 _PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
 
@@ -68,15 +73,29 @@ class Removal:
         return f"{self.stream}{self.percent}_{self.ranking}"
 
 
+@dataclass(frozen=True)
+class Ablated:
+    """Models of the first `size` images: an encoded ensemble (enc), or each without one unit (loo)."""
+
+    stream: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}{self.size}"
+
+
 FULL = Cohort("full", 0, 0, 0)
 
 
-def parse(name: str) -> Cohort | Removal:
+def parse(name: str) -> Cohort | Removal | Ablated:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
     if name == "full":
         return FULL
     if (match := re.fullmatch(r"without(\d+)_(\w+)", name)) and Removal(int(match[1]), match[2]).name == name:
         return Removal(int(match[1]), match[2])
+    if (match := re.fullmatch(r"(enc|loo)(\d+)", name)) and Ablated(match[1], int(match[2])).name == name:
+        return Ablated(match[1], int(match[2]))
     if match := _PARTS.fullmatch(name):
         cohort = Cohort(match[1], int(match[2]), int(match[3]), int(match[4]))
         if cohort.name == name and cohort.first <= cohort.last:
@@ -126,3 +145,8 @@ def removals(config: dict[str, Any]) -> list[str]:
         return []
     chosen = [Removal(percent, method) for method in removal["methods"] for percent in removal["percents"]]
     return [Removal(0, "random").name, *(cohort.name for cohort in chosen)]
+
+
+def encoded(config: dict[str, Any]) -> list[str]:
+    """The encoded ensembles of a study, one for each of ablation.sizes; none where not asked for."""
+    return [Ablated("enc", size).name for size in config.get("ablation", {}).get("sizes", [])]
