@@ -10,7 +10,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from attribution.provenance import receipt
-from attribution.provenance.ledger import NUMBERS, PUBLISHED, SUMMARY, Fault, Ledger
+from attribution.provenance.ledger import NUMBERS, PUBLISHED, Fault, Ledger
 from attribution.workflow.dvc import dataset_path, file_md5
 
 
@@ -56,7 +56,7 @@ def current(ledger: Ledger) -> set[str]:
 
     A study that was configured otherwise before may have left jobs behind that nothing reads any more.
     """
-    ends = {f"{ledger.home}/{part}" for part in SUMMARY}
+    ends = {folder for folder in ledger.receipts if folder.startswith(f"{ledger.home}/summary/")}
     return above(ledger, ends) if f"{ledger.home}/{NUMBERS}" in ledger.receipts else set(ledger.receipts)
 
 
