@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     crate.add_argument("study")
     crate.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
-    commands.add_parser("readme", help="renew the tables of README and docs/").add_argument("--check", action="store_true")
+    commands.add_parser("readme", help="renew the pages' tables").add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
     root = Path.cwd()
     try:
