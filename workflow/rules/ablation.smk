@@ -107,8 +107,6 @@ rule ablate:
         "results/{study}/logs/ablate/{cohort}.log",
     benchmark:
         "results/{study}/logs/ablate/{cohort}.tsv"
-    wildcard_constraints:
-        cohort=paths.ABLATED,
     threads: 1
     resources:
         mem_mb=need("mem_mb"),
