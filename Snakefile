@@ -48,6 +48,8 @@ removals = partial(inputs.of_removals, STUDIES)
 files = partial(inputs.files, STUDIES)
 of_ensemble = partial(inputs.of_ensemble, STUDIES)
 of_measured = inputs.of_measured(STUDIES)
+of_unlearned = partial(inputs.of_unlearned, STUDIES)
+of_inverse = partial(inputs.of_inverse, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
@@ -67,12 +69,14 @@ wildcard_constraints:
     feature=paths.QUANTITY,
     projection=paths.PROJECTION,
     curvature=paths.CURVATURE,
+    bank=paths.QUANTITY,
 
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/curvature.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/unlearning.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/removal.smk"
 include: "workflow/rules/summary.smk"

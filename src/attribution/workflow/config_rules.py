@@ -141,6 +141,26 @@ def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
+    section = config.get("unlearning", {"banks": {}, "kinds": {}})
+    for method, settings in config["methods"].items():
+        for key, place in (("unlearned", "kinds"), ("bank", "banks")):
+            named = settings.get(key)
+            if named is not None and named not in section[place]:
+                known = ", ".join(section[place]) or "there are none"
+                return f"methods.{method}.{key}", f"{named!r} is none of unlearning.{place} ({known})"
+    kinds, curvature = section["kinds"], config["curvature"]["kinds"]
+    for kind, settings in kinds.items():
+        if kind.startswith("mirrored") and settings["batch"] > config["data"]["train"]:
+            return f"unlearning.kinds.{kind}.batch", _more(settings["batch"], "data.train", config["data"]["train"])
+        if settings.get("inverse", "diagonal") not in ("diagonal", *curvature):
+            return (
+                f"unlearning.kinds.{kind}.inverse",
+                f"{settings['inverse']!r} is neither diagonal nor one of curvature.kinds ({', '.join(curvature)})",
+            )
+    return None
+
+
 def _more(value: float, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
 
@@ -158,4 +178,5 @@ RULES = (
     _draws,
     _removal,
     _compare,
+    _unlearning,
 )

@@ -70,6 +70,31 @@ def of_ensemble(studies: Studies, pattern: str) -> Files:
     return of
 
 
+def of_unlearned(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every part of the queries, unlearned as the config of the wildcard {method} says."""
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        kind = config["methods"][wildcards.method]["unlearned"]
+        parts = paths.query_parts(config)
+        return [pattern.format(study=wildcards.study, unlearned=kind, part=part) for part in parts]
+
+    return of
+
+
+def of_inverse(studies: Studies, pattern: str) -> Files:
+    """`pattern` for the kind of curvature that the wildcard {unlearned} inverts, nothing where that is a diagonal."""
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        inverse = config["unlearning"]["kinds"][wildcards.unlearned]["inverse"]
+        parts = paths.parts(config) if "{part}" in pattern else [""]
+        found = [pattern.format(study=wildcards.study, inverse=inverse, part=part) for part in parts]
+        return [] if inverse == "diagonal" else found
+
+    return of
+
+
 def of_set(wildcards: Any) -> str:
     """The images of a set: the training set or the queries."""
     place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]

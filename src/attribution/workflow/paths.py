@@ -31,6 +31,9 @@ KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
 ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
 ENSEMBLE = r"ensemble_[a-z0-9_]+"
+UNLEARNING = r"(?:mucs|ascent|forward_inf|abu|abu_plus)(?:_[a-z0-9]+)*"
+DESCENT = r"(?:mirrored|ascent)(?:_[a-z0-9]+)*"  # kinds of unlearning, by the first word of their names
+NEWTON = r"newton(?:_[a-z0-9]+)*"
 _PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
 
 
@@ -112,6 +115,12 @@ def parts(config: dict[str, Any]) -> list[str]:
     """The parts of the training set that the jobs of a map work on: gradients.shard examples each, in order."""
     examples, shard = config["data"]["train"], config["gradients"]["shard"]
     return [f"{first:03d}_{min(first + shard, examples) - 1:03d}" for first in range(0, examples, shard)]
+
+
+def query_parts(config: dict[str, Any]) -> list[str]:
+    """The parts of the queries that the jobs of unlearning work on: unlearning.cohort queries each, in order."""
+    queries, cohort = sum(config["queries"].values()), config["unlearning"]["cohort"]
+    return [f"{first:03d}_{min(first + cohort, queries) - 1:03d}" for first in range(0, queries, cohort)]
 
 
 def rows(part: str) -> dict[str, int]:
