@@ -52,7 +52,7 @@ rule unlearn:
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion unlearning.null unlearning.kinds.{unlearned}"),
+        spec=spec("seed denoiser diffusion unlearning.null_loss unlearning.kinds.{unlearned}"),
         code=identity.code("unlearn"),
         lock=LOCK,
     shell:

@@ -30,7 +30,7 @@ def run(job: Job) -> None:
     params = member(inputs.models(job.input("model"), device), 0)
     first = initial(spec["denoiser"], data.shape, seed, "unlearning", "null")
     fresh = loaded(build(spec["denoiser"], data.shape), first).to(device)
-    null = null_loss(spec["unlearning"]["null"], fresh, data.images, abar, seed)
+    null = null_loss(spec["unlearning"]["null_loss"], fresh, data.images, abar, seed)
     chosen = set(trainable(model, settings["parameters"], settings["biases"]))
     frozen, trained = ({n: v for n, v in params.items() if (n in chosen) == inside} for inside in (False, True))
     if kind.split("_")[0] == "mirrored":

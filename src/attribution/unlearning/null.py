@@ -28,7 +28,7 @@ def null_loss(kind: str, fresh: nn.Module, images: Tensor, abar: Tensor, seed: i
     if kind == "unit":
         return 1.0
     if kind != "fresh":
-        raise StudyError(f"unlearning.null: {kind!r} is not known (allowed: unit, fresh)")
+        raise StudyError(f"unlearning.null_loss: {kind!r} is not known (allowed: unit, fresh)")
     total = 0.0
     for number in range(BATCHES):
         rows = torch.from_numpy(rng(seed, "null", number).integers(len(images), size=SIZE)).to(images.device)
