@@ -50,6 +50,7 @@ of_ensemble = partial(inputs.of_ensemble, STUDIES)
 of_measured = inputs.of_measured(STUDIES)
 of_unlearned = partial(inputs.of_unlearned, STUDIES)
 of_inverse = partial(inputs.of_inverse, STUDIES)
+of_prefilter = partial(inputs.of_prefilter, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 

@@ -64,6 +64,7 @@ CHANGES = {
             "main": {"draws": 8, "grid": "karras", "fraction": 0.7, "shared": "all"},
             "own": {"draws": 4, "grid": "uniform", "fraction": 1.0, "shared": "none"},
         },
+        "prefilter": {"method": "mucs", "by": ["trak"], "top": 3, "candidates": [8, 12], "sample": 6, "rounds": [1, 2]},
         "kinds": {
             "mirrored": UNLEARNED
             | {"batch": 8, "retain": 1.0, "forget": 0.2, "bounded": True, "stop": 1.0}
@@ -168,6 +169,7 @@ class Study:
             "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
             "of_unlearned": lambda pattern, word: inputs.of_unlearned(self.studies, pattern)(found),
             "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
+            "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],
             "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),

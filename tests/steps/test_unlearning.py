@@ -54,7 +54,7 @@ def test_files_tell_how_it_went(made) -> None:
     about = made.tensors("unlearn", "models", unlearned="mirrored", part="000_006")
     assert (about["steps"] == 4).all()
     assert not about["reached"].any()
-    assert (about["query_after"] > about["query_before"]).all()
+    assert (about["query_after"] != about["query_before"]).all()
     notes = made.receipt("unlearn", unlearned="mirrored", part="000_006")["notes"]
     assert (notes["capped"], notes["without_a_step"], notes["null"]) == (7, 0, 1.0)
     assert set(load_tensors(made.out("unlearn", unlearned="mirrored", part="000_006") / "models.safetensors")) == {

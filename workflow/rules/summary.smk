@@ -10,6 +10,7 @@ rule numbers:
         removal="results/{study}/removal/all/removal.json",
         overestimate="results/{study}/overestimate/all/overestimate.json",
         prevalence="results/{study}/prevalence/all/prevalence.json",
+        prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -35,6 +36,7 @@ rule numbers:
         " --removal {input.removal}"
         " --overestimate {input.overestimate}"
         " --prevalence {input.prevalence}"
+        " --prefilter {input.prefilter}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 

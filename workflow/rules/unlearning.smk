@@ -140,3 +140,43 @@ rule score_unlearning:
         " --unlearned {input.unlearned}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
+
+
+# Cheaper passes beside the full one, and how unlearning went.
+rule prefilter:
+    input:
+        model="results/{study}/models/full/models.safetensors",
+        data="results/{study}/data/images/train.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        reference=of_prefilter("results/{study}/reference/{bank}/reference.safetensors"),
+        unlearned=of_prefilter("results/{study}/unlearned/{unlearned}/{part}/models.safetensors"),
+        scores=of_prefilter("results/{study}/scores/full/{by}/scores.safetensors"),
+    output:
+        record="results/{study}/prefilter/all/prefilter.json",
+        receipt="results/{study}/prefilter/all/receipt.json",
+    log:
+        "results/{study}/logs/prefilter.log",
+    benchmark:
+        "results/{study}/logs/prefilter.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
+    params:
+        spec=spec(
+            "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter"
+        ),
+        code=identity.code("prefilter"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.prefilter"
+        " --out results/{wildcards.study}/prefilter/all"
+        " --model {input.model}"
+        " --data {input.data}"
+        " --queries {input.queries}"
+        " --reference {input.reference}"
+        " --unlearned {input.unlearned}"
+        " --scores {input.scores}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

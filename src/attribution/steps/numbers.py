@@ -13,7 +13,7 @@ from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.intervals import difference
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
-from attribution.reporting import numbers
+from attribution.reporting import numbers, unlearning_numbers
 
 OUTPUTS = {"numbers.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
@@ -52,6 +52,8 @@ def run(job: Job) -> None:
     parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
     path = job.input("prevalence")
     parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs["prefilter"]:
+        parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
 

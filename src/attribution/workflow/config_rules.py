@@ -158,10 +158,20 @@ def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
                 f"unlearning.kinds.{kind}.inverse",
                 f"{settings['inverse']!r} is neither diagonal nor one of curvature.kinds ({', '.join(curvature)})",
             )
+    prefilter, methods = section.get("prefilter"), config["methods"]
+    if prefilter is None:
+        return None
+    if absent := [name for name in (prefilter["method"], *prefilter["by"]) if name not in methods]:
+        return "unlearning.prefilter", f"{', '.join(absent)} not among the study's methods"
+    if methods[prefilter["method"]].get("score") != "skew":
+        return "unlearning.prefilter.method", f"{prefilter['method']!r} is not scored by a skew"
+    if max(prefilter["candidates"]) + prefilter["sample"] > config["data"]["train"]:
+        size = f"{max(prefilter['candidates'])} with unlearning.prefilter.sample {prefilter['sample']}"
+        return "unlearning.prefilter.candidates", _more(size, "data.train", config["data"]["train"])
     return None
 
 
-def _more(value: float, key: str, limit: float) -> str:
+def _more(value: float | str, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
 
 

@@ -95,6 +95,27 @@ def of_inverse(studies: Studies, pattern: str) -> Files:
     return of
 
 
+def of_prefilter(studies: Studies, pattern: str) -> Files:
+    """`pattern` for the method that a prefilter is compared with, or with {by} for those that choose its candidates.
+
+    Nothing for a study without unlearning.prefilter.
+    """
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        choice = config.get("unlearning", {}).get("prefilter")
+        if choice is None:
+            return []
+        settings = config["methods"][choice["method"]]
+        parts = paths.query_parts(config) if "{part}" in pattern else [""]
+        cheap = choice["by"] if "{by}" in pattern else [""]
+        return [
+            pattern.format(study=wildcards.study, **settings, part=part, by=name) for part in parts for name in cheap
+        ]
+
+    return of
+
+
 def of_set(wildcards: Any) -> str:
     """The images of a set: the training set or the queries."""
     place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]
