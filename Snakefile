@@ -50,6 +50,8 @@ of_ensemble = partial(inputs.of_ensemble, STUDIES)
 of_measured = inputs.of_measured(STUDIES)
 of_unlearned = partial(inputs.of_unlearned, STUDIES)
 of_inverse = partial(inputs.of_inverse, STUDIES)
+counterfactuals = partial(inputs.of_counterfactuals, STUDIES)
+of_judged = partial(inputs.of_judged, STUDIES)
 of_prefilter = partial(inputs.of_prefilter, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
@@ -80,6 +82,7 @@ include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/unlearning.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/removal.smk"
+include: "workflow/rules/counterfactual.smk"
 include: "workflow/rules/summary.smk"
 
 

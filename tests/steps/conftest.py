@@ -75,6 +75,11 @@ CHANGES = {
         },
     },
     "removal": {"methods": ["random", "trak"], "percents": [10, 25], "queries": 2, "replicates": 2},
+    "counterfactual": {
+        "methods": ["random", "trak"],
+        "leave": {"count": 6, "queries": 2, "replicates": 2},
+        "joint": {"count": 4, "queries": 2, "controls": 1, "replicates": 2},
+    },
     "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"]]},
 }
 
@@ -169,6 +174,8 @@ class Study:
             "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
             "of_unlearned": lambda pattern, word: inputs.of_unlearned(self.studies, pattern)(found),
             "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
+            "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
+            "of_judged": lambda pattern, word: inputs.of_judged(self.studies, pattern)(found),
             "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],

@@ -77,7 +77,7 @@ def test_the_top_is_found_and_the_rest_calibrated() -> None:
 def test_early_leavers_stay_below_survivors() -> None:
     """The mean of one lucky draw does not overtake a mean of all of them."""
     terms = TERMS.copy()
-    terms[:, 0] = 10 * np.random.default_rng(2).normal(size=N)
+    terms[:, 0] = 60 * np.random.default_rng(2).normal(size=N)
     means, used = sequential(lambda rows, part: terms[rows, part], np.arange(20), S, 3, 3)
     found, _ = estimate(VALUES, np.arange(20), np.arange(20, 30), lambda r, p: terms[r, p], S, 3, 3)
     assert means[used < S].max() > means[used == S].min()

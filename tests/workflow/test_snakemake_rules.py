@@ -127,7 +127,7 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     methods = [path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")]
     for wildcard, values in (
         ("method", methods),
-        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak"]),
+        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak", "leave50_mucs", "joint2_trak"]),
         ("unlearned", ["mirrored", "mirrored_all", "ascent", "ascent_adam", "newton", "newton_ekfac"]),
     ):
         patterns = [pattern for name in RULES if (pattern := constraint(name, wildcard))]

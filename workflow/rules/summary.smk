@@ -11,6 +11,7 @@ rule numbers:
         overestimate="results/{study}/overestimate/all/overestimate.json",
         prevalence="results/{study}/prevalence/all/prevalence.json",
         prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
+        counterfactual=of_judged("results/{study}/counterfactual/all/counterfactual.json"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -37,6 +38,7 @@ rule numbers:
         " --overestimate {input.overestimate}"
         " --prevalence {input.prevalence}"
         " --prefilter {input.prefilter}"
+        " --counterfactual {input.counterfactual}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 

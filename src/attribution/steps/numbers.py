@@ -54,6 +54,8 @@ def run(job: Job) -> None:
     parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
     for path in job.inputs["prefilter"]:
         parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs["counterfactual"]:
+        parts.append(unlearning_numbers.counterfactual_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
 

@@ -171,6 +171,26 @@ def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _counterfactual(config: dict[str, Any]) -> tuple[str, str] | None:
+    choice = config.get("counterfactual")
+    if choice is None:
+        return None
+    if absent := [method for method in choice["methods"] if method not in config["methods"]]:
+        return "counterfactual.methods", f"{', '.join(absent)} not among the study's methods"
+    joint, generated, train = choice["joint"], config["queries"]["generated"], config["data"]["train"]
+    for key, count in (("leave.queries", choice["leave"]["queries"]), ("joint.queries", joint["queries"])):
+        if count > generated:
+            return f"counterfactual.{key}", _more(count, "queries.generated", generated)
+    if joint["queries"] + joint["controls"] > generated:
+        both = f"{joint['controls']} with joint.queries {joint['queries']}"
+        return "counterfactual.joint.controls", _more(both, "queries.generated", generated)
+    for key, most in (("leave", choice["leave"]["count"]), ("joint", joint["count"] * joint["queries"])):
+        left = train - config["training"]["batch"]
+        if most > left:
+            return f"counterfactual.{key}.count", _more(most, "what leaves a batch of data.train", left)
+    return None
+
+
 def _more(value: float | str, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
 
@@ -189,4 +209,5 @@ RULES = (
     _removal,
     _compare,
     _unlearning,
+    _counterfactual,
 )

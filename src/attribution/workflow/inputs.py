@@ -116,6 +116,20 @@ def of_prefilter(studies: Studies, pattern: str) -> Files:
     return of
 
 
+def of_counterfactuals(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every cohort of counterfactual retraining; nothing for a study without the section."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, cohort=name) for name in paths.counterfactuals(studies[wildcards.study])
+    ]
+
+
+def of_judged(studies: Studies, pattern: str) -> Files:
+    """`pattern` where the study is judged by counterfactual retraining, else nothing."""
+    return lambda wildcards: (
+        [pattern.format(study=wildcards.study)] if "counterfactual" in studies[wildcards.study] else []
+    )
+
+
 def of_set(wildcards: Any) -> str:
     """The images of a set: the training set or the queries."""
     place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]

@@ -8,6 +8,8 @@ are cut at multiples of design.cohort, so a larger design keeps the names of all
 trained models.
 `without10_ekfac` are the models retrained without the top 10% of examples by a method's scores, query by query;
 `without0_random`, without anything removed, is what they are compared with.
+`leave50_mucs` are models retrained without the top 50 examples of one query each, `joint20_mucs` those without the top
+20 of all queries together, beside a random removal of the same size; `leave0_random` those without any removal.
 """
 
 import re
@@ -25,7 +27,8 @@ MODEL = r"full|seed\d+"  # one trained on every example
 PART = r"all|\d\d\d+_\d\d\d+"  # of the queries or the training set: the examples of one job
 DESIGNED = r"full|(?:crn|own|seeds)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
-COHORT = rf"{DESIGNED}|{REMOVED}"
+COUNTED = r"(?:leave|joint)\d+_[a-z][a-z0-9_]*"
+COHORT = rf"{DESIGNED}|{REMOVED}|{COUNTED}"
 
 KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
@@ -71,15 +74,32 @@ class Removal:
         return f"{self.stream}{self.percent}_{self.ranking}"
 
 
+@dataclass(frozen=True)
+class Counterfactual:
+    """Models retrained without the top `count` examples by `ranking`, of each query (leave) or of all (joint)."""
+
+    stream: str
+    count: int
+    ranking: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}{self.count}_{self.ranking}"
+
+
 FULL = Cohort("full", 0, 0, 0)
 
 
-def parse(name: str) -> Cohort | Removal:
+def parse(name: str) -> Cohort | Removal | Counterfactual:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
     if name == "full":
         return FULL
     if (match := re.fullmatch(r"without(\d+)_(\w+)", name)) and Removal(int(match[1]), match[2]).name == name:
         return Removal(int(match[1]), match[2])
+    if match := re.fullmatch(r"(leave|joint)(\d+)_(\w+)", name):
+        found = Counterfactual(match[1], int(match[2]), match[3])
+        if found.name == name:
+            return found
     if match := _PARTS.fullmatch(name):
         cohort = Cohort(match[1], int(match[2]), int(match[3]), int(match[4]))
         if cohort.name == name and cohort.first <= cohort.last:
@@ -135,3 +155,13 @@ def removals(config: dict[str, Any]) -> list[str]:
         return []
     chosen = [Removal(percent, method) for method in removal["methods"] for percent in removal["percents"]]
     return [Removal(0, "random").name, *(cohort.name for cohort in chosen)]
+
+
+def counterfactuals(config: dict[str, Any]) -> list[str]:
+    """The cohorts of counterfactual retraining: nothing removed, then leave and joint of each method; maybe none."""
+    choice = config.get("counterfactual")
+    if choice is None:
+        return []
+    streams = [(stream, choice[stream]["count"]) for stream in ("leave", "joint")]
+    chosen = [Counterfactual(stream, count, method) for method in choice["methods"] for stream, count in streams]
+    return [Counterfactual("leave", 0, "random").name, *(cohort.name for cohort in chosen)]
