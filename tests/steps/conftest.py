@@ -176,6 +176,8 @@ class Study:
             "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
             "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
             "of_judged": lambda pattern, word: inputs.of_judged(self.studies, pattern)(found),
+            "of_members": lambda pattern, word: inputs.of_members(self.studies, pattern)(found),
+            "of_judged_methods": lambda pattern, word: inputs.of_judged_methods(self.studies, pattern)(found),
             "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],

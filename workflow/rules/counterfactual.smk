@@ -100,3 +100,35 @@ rule counterfactual:
         " --regenerated {input.regenerated}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
+
+
+# Whether the judged methods name the same examples, for other queries and as each other.
+rule overlap:
+    input:
+        scores=of_judged_methods("results/{study}/scores/full/{method}/scores.safetensors"),
+        lds=of_judged_methods("results/{study}/lds/{method}/lds.json"),
+        queries="results/{study}/queries/all/queries.safetensors",
+    output:
+        record="results/{study}/overlap/all/overlap.json",
+        receipt="results/{study}/overlap/all/receipt.json",
+    log:
+        "results/{study}/logs/overlap.log",
+    benchmark:
+        "results/{study}/logs/overlap.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed evaluation.bootstrap evaluation.coverage counterfactual.methods counterfactual.joint.count"),
+        code=identity.code("overlap"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.overlap"
+        " --out results/{wildcards.study}/overlap/all"
+        " --scores {input.scores}"
+        " --lds {input.lds}"
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"

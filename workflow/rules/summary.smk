@@ -12,6 +12,7 @@ rule numbers:
         prevalence="results/{study}/prevalence/all/prevalence.json",
         prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
         counterfactual=of_judged("results/{study}/counterfactual/all/counterfactual.json"),
+        overlap=of_judged("results/{study}/overlap/all/overlap.json"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -39,6 +40,7 @@ rule numbers:
         " --prevalence {input.prevalence}"
         " --prefilter {input.prefilter}"
         " --counterfactual {input.counterfactual}"
+        " --overlap {input.overlap}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 

@@ -1,7 +1,7 @@
 """How much an image changed: pixels, structure, and features of a classifier that is trained here.
 
-ssim follows Wang et al. 2004 with a Gaussian window of sigma 1.5, cut at 3.5 sigma (11 x 11 pixels), k1 = 0.01 and
-k2 = 0.03, population moments, borders mirrored, and the mean over the whole map, as torchmetrics computes it. On images of 8 x 8
+ssim follows Wang et al. 2004: a Gaussian window of sigma 1.5, cut at 3.5 sigma (11 x 11 pixels), k1 = 0.01, k2 = 0.03,
+population moments, borders mirrored, and the mean over the whole map, as torchmetrics computes it. On images of 8 x 8
 pixels the window is larger than the image: what is compared is nearly the whole image, weighted to each pixel.
 The features are the hidden units of a multilayer perceptron that tells the classes of the training images apart: a
 learned similarity that needs no download, in place of CLIP, DINO or LPIPS.

@@ -63,3 +63,13 @@ def counterfactual_numbers(record: Mapping[str, Any], source: str, receipt: str)
     for measure, entry in record["noise_floor"].items():
         found[f"leave_k_out.noise_floor.{measure}"] = of(entry, entry["n"], EFFECTS[measure])
     return found
+
+
+def overlap_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
+    """`overlap.<method>.<kind>` between queries of one method, `overlap.<a>.<b>` between two methods' lists."""
+    found = {}
+    for first in record["within"]:
+        for second, entry in (record["within"][first] | record["between"][first]).items():
+            key = f"overlap.{first}.{second}"
+            found[key] = number(entry["value"], entry["interval"], entry["n"], "share", source, receipt)
+    return found

@@ -56,6 +56,8 @@ def run(job: Job) -> None:
         parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
     for path in job.inputs["counterfactual"]:
         parts.append(unlearning_numbers.counterfactual_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs["overlap"]:
+        parts.append(unlearning_numbers.overlap_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
 

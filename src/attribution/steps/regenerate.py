@@ -1,7 +1,7 @@
 """What a counterfactual cohort makes of the noise that the queries were generated from, and its losses on the queries.
 
-Writes regenerated.safetensors: images [M, Q, C, H, W] in [-1, 1] of the generated queries, sampled from the queries' own
-noise, and loss [M, Q] float64 on the queries as they were generated, over the draws of the measurement. A model from
+Writes regenerated.safetensors: images [M, Q, C, H, W] in [-1, 1] of generated queries, sampled from their own noise,
+and loss [M, Q] float64 on the queries as they were generated, over the draws of the measurement. A model from
 which nothing is removed gives back the queries themselves, up to rounding, under the stream of the full model.
 """
 

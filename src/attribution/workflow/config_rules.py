@@ -171,6 +171,14 @@ def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _combined(config: dict[str, Any]) -> tuple[str, str] | None:
+    for method, settings in config["methods"].items():
+        for name in settings.get("members", []):
+            if name not in config["methods"] or "members" in config["methods"][name]:
+                return f"methods.{method}.members", f"{name!r} is no method of the study that is not itself combined"
+    return None
+
+
 def _counterfactual(config: dict[str, Any]) -> tuple[str, str] | None:
     choice = config.get("counterfactual")
     if choice is None:
@@ -210,4 +218,5 @@ RULES = (
     _compare,
     _unlearning,
     _counterfactual,
+    _combined,
 )

@@ -123,6 +123,22 @@ def of_counterfactuals(studies: Studies, pattern: str) -> Files:
     ]
 
 
+def of_members(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every method that the ensemble {method} puts together, as its config lists them."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, method=name)
+        for name in studies[wildcards.study]["methods"][wildcards.method]["members"]
+    ]
+
+
+def of_judged_methods(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every method that counterfactual retraining judges, in the config's order."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, method=name)
+        for name in studies[wildcards.study]["counterfactual"]["methods"]
+    ]
+
+
 def of_judged(studies: Studies, pattern: str) -> Files:
     """`pattern` where the study is judged by counterfactual retraining, else nothing."""
     return lambda wildcards: (
