@@ -45,11 +45,12 @@ rule numbers:
         " > {log} 2>&1"
 
 
-# The tables of results, from the reported numbers and the papers' claims.
+# The tables of results, from the reported numbers, the papers' claims and the benchmarks.
 rule tables:
     input:
         numbers="results/{study}/summary/numbers/numbers.json",
         claims="config/claims.yaml",
+        peers="results/published/benchmarks/peers.csv",
     output:
         lds_csv="results/{study}/summary/tables/lds.csv",
         lds=report(
@@ -72,6 +73,12 @@ rule tables:
             category="{study}",
             subcategory="Tables",
         ),
+        peers=report(
+            "results/{study}/summary/tables/peers.md",
+            caption="../report/peers_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
         receipt="results/{study}/summary/tables/receipt.json",
     log:
         "results/{study}/logs/tables.log",
@@ -91,6 +98,7 @@ rule tables:
         " --out results/{wildcards.study}/summary/tables"
         " --numbers {input.numbers}"
         " --claims {input.claims}"
+        " --peers {input.peers}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 

@@ -1,6 +1,6 @@
-"""The study's tables, made from its reported numbers alone: scores, scores by target, and the papers' claims.
+"""The study's tables: scores, scores by target and the papers' claims from its reported numbers, and the benchmarks.
 
-Writes lds, targets and claims, each .csv and .md.
+Writes lds, targets and claims, each .csv and .md, and peers.md, the table of the benchmarks as they were last run.
 """
 
 from attribution.core.store import load_json, save_text
@@ -8,11 +8,14 @@ from attribution.provenance.job import Job, main
 from attribution.reporting import claims, tables
 from attribution.workflow.config import read_yaml
 
-OUTPUTS = {f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims") for ending in ("csv", "md")}
+OUTPUTS = {
+    **{f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims") for ending in ("csv", "md")},
+    "peers.md": "tolerance",
+}
 
 
 def run(job: Job) -> None:
-    """CSV for machines, Markdown for people; --claims: the file of the papers' claims."""
+    """CSV for machines, Markdown for people; --claims: the papers' claims; --peers: the CSV of `make bench`."""
     numbers = load_json(job.input("numbers"))
     claimed = claims.parse(read_yaml(job.input("claims")))
     save_text(job.out / "lds.csv", tables.lds_csv(numbers))
@@ -21,6 +24,7 @@ def run(job: Job) -> None:
     save_text(job.out / "targets.md", tables.targets_markdown(numbers) + "\n")
     save_text(job.out / "claims.csv", claims.claims_csv(claimed, numbers))
     save_text(job.out / "claims.md", claims.claims_markdown(claimed, numbers) + "\n")
+    save_text(job.out / "peers.md", tables.peers_markdown(job.input("peers").read_text(encoding="utf-8")) + "\n")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def finished(
     methods = {"methods": {name: smoke["methods"][name] for name in other.pop("methods")}}
     merged = {key: value | other.get(key, {}) if isinstance(value, dict) else value for key, value in smoke.items()}
     for config in (tree / "config").glob("*.yaml"):
-        config.unlink()
+        if config.stem != "claims":
+            config.unlink()
     (tree / CONFIG).write_text(yaml.safe_dump(merged | methods | {"title": other["title"]}))
     (tree / "config/config.yaml").write_text("published: [tiny]\ngroups: {}\n")
     command = [*warm, "-m", "attribution.steps.build_dataset", "digits", "--out", "data/digits.safetensors"]
