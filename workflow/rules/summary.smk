@@ -66,6 +66,13 @@ rule tables:
             category="{study}",
             subcategory="Tables",
         ),
+        ablations_csv="results/{study}/summary/tables/ablations.csv",
+        ablations=report(
+            "results/{study}/summary/tables/ablations.md",
+            caption="../report/ablations_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
         claims_csv="results/{study}/summary/tables/claims.csv",
         claims=report(
             "results/{study}/summary/tables/claims.md",

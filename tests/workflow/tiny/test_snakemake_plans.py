@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-STUDIES = sorted(path.stem for path in Path(__file__).parents[3].glob("config/*.yaml") if path.stem not in ("config", "claims"))
+STUDIES = sorted(
+    path.stem for path in Path(__file__).parents[3].glob("config/*.yaml") if path.stem not in ("config", "claims")
+)
 
 
 @pytest.fixture(scope="module")
