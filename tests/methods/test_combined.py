@@ -1,4 +1,4 @@
-"""Ensembles of methods: ranks are averaged, a stack finds what predicts, and neither is judged by what it was fitted to."""
+"""Ensembles of methods: ranks are averaged, a stack finds what predicts, neither is judged by what it was fitted to."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,6 @@
 """The study's tables: scores, scores by target and the papers' claims from its reported numbers, and the benchmarks.
 
-Writes lds, targets, claims and ablations (of MUCS), each .csv and .md, and peers.md, the table of the benchmarks as last
-run.
+Writes lds, targets, claims and ablations (those of MUCS), each .csv and .md, and peers.md, the benchmarks as last run.
 """
 
 from attribution.core.store import load_json, save_text
