@@ -81,7 +81,7 @@ CHANGES = {
         "leave": {"count": 6, "queries": 2, "replicates": 2},
         "joint": {"count": 4, "queries": 2, "controls": 1, "replicates": 2},
     },
-    "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"]]},
+    "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"], ["trak", "random"]]},
 }
 
 

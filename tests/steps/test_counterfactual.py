@@ -54,6 +54,10 @@ def test_records_and_numbers(study) -> None:
     assert record["joint"]["trak"]["targets"]["ssim"]["n"] == {"targets": 2, "models": 2}
     assert record["joint"]["trak"]["collateral"]["ssim"]["n"] == {"targets": 1, "models": 2}
     assert 4 <= record["joint"]["trak"]["removed"] <= 8
+    difference, each = record["leave_k_out_difference"]["trak_random"]["ssim"], record["leave_k_out"]
+    effects = [each[method]["ssim"]["effect"]["value"] for method in ("trak", "random")]
+    assert difference["value"] == pytest.approx(effects[0] - effects[1])
+    assert record["joint_difference"]["trak_random"]["ssim"]["n"] == {"targets": 2, "models": 2}
     assert record["noise_floor"]["pixel_l2"]["value"] > 0
     found = counterfactual_numbers(record, "file", "receipt")
     assert found["leave_k_out.trak.pixel_l2"]["value"] == pytest.approx(

@@ -89,7 +89,7 @@ rule counterfactual:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed counterfactual evaluation.bootstrap evaluation.coverage"),
+        spec=spec("seed counterfactual evaluation"),
         code=identity.code("counterfactual"),
         lock=LOCK,
     shell:

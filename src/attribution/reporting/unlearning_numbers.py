@@ -37,7 +37,8 @@ STATISTICS = {"ratio": "percent", "auc": "share", "hit": "share", "over_control"
 
 def counterfactual_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
     """`leave_k_out.<method>.<measure>[.<statistic>]`, the same of `joint`, `joint.<method>.removed`,
-    `joint.<method>_collateral.<measure>[.<statistic>]` and `leave_k_out.noise_floor.<measure>`.
+    `joint.<method>_collateral.<measure>[.<statistic>]`, `leave_k_out.noise_floor.<measure>`, and paired differences
+    `leave_k_out_difference.<a>_<b>.<measure>` and `joint_difference.<a>_<b>.<measure>`.
 
     Without a fourth word the mean value after retraining; over_control, ratio, auc, hit against random removals of the
     same size (evaluation.counterfactual). record: that of the step counterfactual.
@@ -60,6 +61,10 @@ def counterfactual_numbers(record: Mapping[str, Any], source: str, receipt: str)
             found[key] = of(entry["effect"], entry["n"], unit)
             for statistic, own in STATISTICS.items():
                 found[f"{key}.{statistic}"] = of(entry[statistic], entry["n"], own or unit)
+    for family in ("leave_k_out_difference", "joint_difference"):
+        for pair, measures in record[family].items():
+            for measure, entry in measures.items():
+                found[f"{family}.{pair}.{measure}"] = of(entry, entry["n"], EFFECTS[measure])
     for measure, entry in record["noise_floor"].items():
         found[f"leave_k_out.noise_floor.{measure}"] = of(entry, entry["n"], EFFECTS[measure])
     return found

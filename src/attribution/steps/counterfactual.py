@@ -4,6 +4,8 @@ Writes counterfactual.json: "leave_k_out" and "joint": method -> measure -> reco
 targets; joint also "collateral", the same of generated images that nobody asked about, and "removed", how many examples
 left. "noise_floor": measure -> {value, interval, n}: nothing removed, another seed. "features": the training accuracy
 of the classifier whose hidden units are the feature measure.
+"leave_k_out_difference" and "joint_difference": "<a>_<b>" -> measure -> {value, interval, n}, paired; joint ones of
+what each method changes beyond its own control, as their removals differ in size.
 Files come in the order of paths.counterfactuals: nothing removed, then leave and joint of each method.
 """
 
@@ -19,6 +21,7 @@ from attribution.provenance.job import Job, main
 
 OUTPUTS = {"counterfactual.json": "tolerance"}
 CONTROL = "random"
+REFERENCE = "ekfac"
 MEASURES = ("pixel_l2", "ssim", "feature", "loss")
 
 Cohort = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # design, what was regenerated
@@ -50,11 +53,17 @@ def run(job: Job) -> None:
         record["leave_k_out"][method] = {
             name: judged.judge(found[name], left[CONTROL][name], name, False, *options) for name in MEASURES
         }
+    record["leave_k_out_difference"] = {
+        f"{a}_{b}": {name: judged.mean(left[a][name] - left[b][name], False, *options) for name in MEASURES}
+        for a, b in _pairs(choice["methods"], settings["compare"])
+    }
     targets = choice["joint"]["queries"]
+    over: dict[str, dict[str, np.ndarray]] = {}  # method -> measure -> [R, targets] less its own control
     every = targets + choice["joint"]["controls"]
     for method, cohort in zip(choice["methods"], joint, strict=True):
         matched = cohort[0]["control"]
         found, control = (changes(cohort, np.flatnonzero(matched == which)) for which in (False, True))
+        over[method] = {name: (found[name] - control[name])[:, :targets] for name in MEASURES}
         record["joint"][method] = {
             part: {
                 name: judged.judge(found[name][:, s], control[name][:, s], name, True, *options) for name in MEASURES
@@ -62,11 +71,21 @@ def run(job: Job) -> None:
             for part, s in (("targets", slice(targets)), ("collateral", slice(targets, every)))
             if s.start != s.stop
         } | {"removed": int(len(train["images"]) - cohort[0]["members"].shape[1])}
+    record["joint_difference"] = {
+        f"{a}_{b}": {name: judged.mean(over[a][name] - over[b][name], True, *options) for name in MEASURES}
+        for a, b in _pairs(choice["methods"], settings["compare"])
+    }
     first, second = (np.array(side) for side in zip(*judged.pairs(len(base[0]["query"])), strict=True))
     floor = _compare(_part(base[1], first), _part(base[1], second), features)
     floor["loss"] = np.abs(floor["loss"])
     record["noise_floor"] = {name: judged.mean(floor[name][:, :every], True, *options) for name in MEASURES}
     save_json(job.out / "counterfactual.json", record)
+
+
+def _pairs(methods: list[str], asked: list[list[str]]) -> list[tuple[str, str]]:
+    """Pairs of judged methods whose difference is reported: the reference and every other, and those asked for."""
+    reference = [(REFERENCE, other) for other in methods if other != REFERENCE] if REFERENCE in methods else []
+    return list(dict.fromkeys([*reference, *((a, b) for a, b in asked if a in methods and b in methods)]))
 
 
 def _read(subsets: Path, regenerated: Path) -> Cohort:
