@@ -52,11 +52,11 @@ def run(job: Job) -> None:
     parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
     path = job.input("prevalence")
     parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs["prefilter"]:
+    for path in job.inputs.get("prefilter", []):
         parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs["counterfactual"]:
+    for path in job.inputs.get("counterfactual", []):
         parts.append(unlearning_numbers.counterfactual_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs["overlap"]:
+    for path in job.inputs.get("overlap", []):
         parts.append(unlearning_numbers.overlap_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
