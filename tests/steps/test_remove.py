@@ -47,7 +47,7 @@ def job(step, files, out, **job):
         "measurement": {"quantities": TARGETS},
         "evaluation": {"bootstrap": 10, "coverage": 0.9},
         "methods": {"trak": {"damping": 0.1}},
-        "job": {"cohort": "without20_trak", "percent": 20, "method": "trak"} | job,
+        "job": {"cohort": "without20_trak", "percent": 20, "method": "trak", "base": "trak"} | job,
     }
     return Job(step, spec, out, files, "id")
 

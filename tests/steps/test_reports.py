@@ -55,7 +55,7 @@ def study(tmp_path_factory) -> Path:
     }
     scores = [root / f"scores/{m}/scores.safetensors" for m in sorted(METHODS)]
     for method, path in zip(sorted(METHODS), scores, strict=True):
-        run(root, lds, f"lds/{method}", {"scores": path, **common}, {"method": method})
+        run(root, lds, f"lds/{method}", {"scores": path, **common}, {"base": METHODS[method].get("of", method)})
     run(root, ceiling, "ceiling", {**common, "own_subsets": common["subsets"], "own_losses": common["losses"]})
     run(root, overestimate, "overestimate", {"scores": scores, "baseline": root / "without/l.safetensors", **common})
     inputs = {"scores": scores, "lds": by_method["lds"], "gram": root / "gram/gram.safetensors"}

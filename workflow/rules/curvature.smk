@@ -20,7 +20,9 @@ rule gradients:
         runtime=need("runtime"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed data.dataset denoiser diffusion gradients curvature.bias"),
+        spec=spec(
+            "seed data.dataset denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias"
+        ),
         code=identity.code("gradients"),
         lock=LOCK,
     shell:

@@ -22,9 +22,7 @@ rule lds:
         runtime=10,
         gpu=0,
     params:
-        spec=spec(
-            "seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{method} methods.{base}"
-        ),
+        spec=spec("seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{base}"),
         code=identity.code("lds"),
         lock=LOCK,
     shell:

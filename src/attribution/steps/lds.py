@@ -5,8 +5,6 @@ the same for every other quantity that was measured; and lds.safetensors, bootst
 loss, and replicates for the other targets under names with `.<target>` at their end.
 """
 
-from typing import Any
-
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation import folds
 from attribution.evaluation.evaluate import evaluate_targets
@@ -18,7 +16,10 @@ MAIN = "loss"
 
 
 def run(job: Job) -> None:
-    """Scores [L, Q, N] against the outcomes of all cohorts under common random numbers."""
+    """Scores [L, Q, N] against the outcomes of all cohorts under common random numbers.
+
+    The default damping is that of the base: the method itself, or the one that an ensemble averages.
+    """
     scored = load_tensors(job.input("scores"))
     scores, dampings = scored["scores"], scored.get("dampings")
     settings = job.spec["evaluation"]
@@ -30,7 +31,7 @@ def run(job: Job) -> None:
         judged = folds.evaluate_targets(scores, masks, outcomes, kinds, *options)
     else:
         layers = scores if dampings is not None else scores[0]
-        default = _default(job.spec["methods"], job.spec["job"]["method"])
+        default = job.spec["methods"][job.spec["job"]["base"]].get("damping")
         judged = evaluate_targets(layers, dampings, default, masks, outcomes, kinds, *options)
     record, arrays = judged.pop(MAIN)
     for target, (_, spread) in judged.items():
@@ -39,12 +40,6 @@ def run(job: Job) -> None:
         job.out / "lds.json", record | {"targets": {target: found["kinds"] for target, (found, _) in judged.items()}}
     )
     save_tensors(job.out / "lds.safetensors", arrays)
-
-
-def _default(methods: dict[str, Any], method: str) -> float | None:
-    """The configured damping of a method; an ensemble has that of the method it averages, None without dampings."""
-    settings = methods[method]
-    return methods[settings["of"]].get("damping") if "of" in settings else settings.get("damping")
 
 
 if __name__ == "__main__":

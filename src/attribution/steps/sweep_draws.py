@@ -38,7 +38,7 @@ def run(job: Job) -> None:
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     parts = (state.unpack_eigenvalues(load_tensors(path, "pt", str(device))) for path in job.inputs["eigenvalues"])
     corrected = eigenbasis.merge(parts)
-    damping = {method: [spec["methods"][method]["damping"]] for method in ("trak", "ekfac")}
+    damping = {"trak": [spec["methods"]["trak"]["damping"]], "ekfac": [spec["methods"]["ekfac"]["damping"]]}
     counts = spec["draws_sweep"]["draws"]
     totals: dict[str, dict[str, Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"gradient_dot": [], "trak": [], "ekfac": []}

@@ -19,16 +19,17 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
     """The canonical spec of a job: the config keys it reads, and "job".
 
     In a key `{method}` stands for the wildcard, `{base}` for the method that an ensemble averages, else the same. "job"
-    holds the wildcards but the study, a cohort's and a part's spelled out and a method's module added. `derived` adds
-    values that are functions of the study's name.
+    holds the wildcards but the study, a cohort's and a part's spelled out, a method's module and a used base added.
+    `derived` adds values that are functions of the study's name.
     """
 
     @one_line()
     def value(wildcards: Any) -> str:
         job = {name: text for name, text in wildcards.items() if name != "study"}
         config = studies[wildcards.study]
-        base = config["methods"].get(job.get("method"), {}).get("of", job.get("method"))
-        chosen = select(config, keys.format(**job, base=base))
+        if "{base}" in keys:
+            job["base"] = config["methods"][job["method"]].get("of", job["method"])
+        chosen = select(config, keys.format(**job))
         if "method" in job:
             job["module"] = fingerprint.method_module(job["method"])
         if "part" in job:
