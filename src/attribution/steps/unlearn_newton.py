@@ -4,8 +4,6 @@ or the study's EK-FAC.
 Writes models.safetensors (steps/unlearned.py).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +35,7 @@ def run(job: Job) -> None:
     job.record |= devices.describe(device)
     settings, bias = spec["unlearning"]["kinds"][spec["job"]["unlearned"]], spec["curvature"]["bias"]
     data, queries = (inputs.examples(job.input(name), device) for name in ("data", "queries"))
-    cohort, place, count = part_of(queries, spec["job"]), spec["job"].get("first", 0), 0
+    cohort, place = part_of(queries, spec["job"]), spec["job"].get("first", 0)
     count = len(cohort.names)
     model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
     params = member(inputs.models(job.input("model"), device), 0)
@@ -48,18 +46,14 @@ def run(job: Job) -> None:
     basis, eigenvalues = _curvature(job, model, data, settings["draws"], device)
     damping = relative(eigenvalues, [settings["damping"]], settings["unit"])[0]
     directions = parameters(model, precondition(gradients, basis, eigenvalues, damping), bias)
-    moved = fisher.only(directions, _covered(directions, trainable(model, settings["parameters"], settings["biases"])))
+    chosen = trainable(model, settings["parameters"], settings["biases"])
+    moved = {name: directions[name] for name in chosen if name in directions}  # norms have no curvature, and stay
     weights = fisher.newton(params, moved, len(data.names), settings["step"])
     found = Unlearned(
         weights, torch.ones(count, dtype=torch.int64), torch.ones(count, dtype=torch.bool), torch.zeros(count)
     )
     abar = alphas_cumprod(spec["diffusion"])
     unlearned.save(job.out / "models.safetensors", found, model, params, cohort, place, data, abar, NULL, spec["seed"])
-
-
-def _covered(directions: dict[str, Tensor], names: Sequence[str]) -> list[str]:
-    """Those of the chosen parameters that curvature covers: norms belong to no block, and stay."""
-    return [name for name in names if name in directions]
 
 
 def _curvature(

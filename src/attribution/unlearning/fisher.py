@@ -9,9 +9,6 @@ F^-1 grad L(q) is given, block by block (curvature/precondition.py): this file k
 Shape letters: M queries (one model each), N training examples.
 """
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from attribution.diffusion.ensemble import Stack
@@ -21,8 +18,10 @@ from attribution.errors import StudyError
 def newton(params: dict[str, Tensor], directions: Stack, examples: int, step: float) -> Stack:
     """Weights [M, ...] of the parameters that `directions` (F^-1 grad L, name -> [M, ...]) moves; params are kept.
 
-    Raises StudyError where a direction is of no parameter, or not finite.
+    Raises StudyError where there is no direction, one is of no parameter, or not finite.
     """
+    if not directions:
+        raise StudyError("unlearning: none of the chosen parameters has curvature; choose other kinds of parameters")
     if unknown := sorted(set(directions) - set(params)):
         raise StudyError(f"unlearning: a direction of {unknown[0]}, which is no parameter of the model")
     moved = {}
@@ -31,10 +30,3 @@ def newton(params: dict[str, Tensor], directions: Stack, examples: int, step: fl
             raise StudyError(f"unlearning: the direction of {name} is not finite; raise damping")
         moved[name] = params[name].detach() + (step / examples) * direction.to(params[name])
     return moved
-
-
-def only(directions: Stack, names: Sequence[str]) -> Stack:
-    """The directions of some parameters, as AbU moves cross-attention alone. Raises StudyError where one is missing."""
-    if absent := [name for name in names if name not in directions]:
-        raise StudyError(f"unlearning: there is no gradient of {absent[0]}, which no block of curvature covers")
-    return {name: torch.as_tensor(directions[name]) for name in names}
