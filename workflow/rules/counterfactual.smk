@@ -57,7 +57,7 @@ rule regenerate:
         gpu=need("gpu"),
     params:
         spec=spec(
-            "seed data.dataset denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave counterfactual.joint"
+            "seed data.dataset denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
         ),
         code=identity.code("regenerate"),
         lock=LOCK,
@@ -89,7 +89,9 @@ rule counterfactual:
         runtime=10,
         gpu=0,
     params:
-        spec=spec("seed counterfactual evaluation"),
+        spec=spec(
+            "seed evaluation counterfactual.methods counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
+        ),
         code=identity.code("counterfactual"),
         lock=LOCK,
     shell:

@@ -165,7 +165,7 @@ rule prefilter:
         gpu=need("gpu"),
     params:
         spec=spec(
-            "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter"
+            "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter.method unlearning.prefilter.by unlearning.prefilter.top unlearning.prefilter.candidates unlearning.prefilter.sample unlearning.prefilter.rounds"
         ),
         code=identity.code("prefilter"),
         lock=LOCK,

@@ -24,7 +24,8 @@ def run(job: Job) -> None:
     """Scores are those at the damping that half of the retrained models choose for generated queries, as in `lds`."""
     scored, kinds = load_tensors(job.input("scores")), query_kinds(job.input("queries"))
     count, stream, seed = job.spec["job"]["count"], job.spec["job"]["stream"], job.spec["seed"]
-    examples, choice = scored["scores"].shape[-1], job.spec["counterfactual"]
+    choice = {"leave": job.spec["counterfactual"]["leave"], "joint": job.spec["counterfactual"]["joint"]}
+    examples = scored["scores"].shape[-1]
     generated = np.flatnonzero(kinds == KIND)
     if count == 0:
         replicates = max(choice["leave"]["replicates"], choice["joint"]["replicates"]) + 1

@@ -28,8 +28,8 @@ def run(job: Job) -> None:
     """Model by model, all of the generated queries that are judged."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
-    choice, seed = spec["counterfactual"], spec["seed"]
-    count = max(choice["leave"]["queries"], choice["joint"]["queries"] + choice["joint"]["controls"])
+    leave, joint, seed = spec["counterfactual"]["leave"], spec["counterfactual"]["joint"], spec["seed"]
+    count = max(leave["queries"], joint["queries"] + joint["controls"])
     queries = inputs.examples(job.input("queries"), device)
     rows = np.flatnonzero(query_kinds(job.input("queries")) == KIND)[:count]
     images, names = queries.images[torch.from_numpy(rows).to(device)], [queries.names[row] for row in rows]
