@@ -104,6 +104,7 @@ def test_files_of_unlearning(study: dict[str, Any], whole: dict[str, Any]) -> No
     studies = {"s": whole}
     parts = paths.query_parts(whole)
     assert parts == ["000_059", "060_119", "120_149"]
+    assert paths.query_parts(whole | {"unlearning": {"cohort": 150}}) == ["all"]
     method = SimpleNamespace(study="s", method="mucs")
     assert inputs.of_unlearned(studies, "{unlearned}/{part}")(method) == [f"mirrored/{part}" for part in parts]
     for kind, expected in (("newton", []), ("newton_ekfac", ["model/000_399", "model/400_799", "model/800_999"])):

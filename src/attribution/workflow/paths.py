@@ -139,9 +139,13 @@ def parts(config: dict[str, Any]) -> list[str]:
 
 
 def query_parts(config: dict[str, Any]) -> list[str]:
-    """The parts of the queries that the jobs of unlearning work on: unlearning.cohort queries each, in order."""
+    """The parts of the queries that the jobs of unlearning work on: unlearning.cohort each, in order; all in one job."""
     queries, cohort = sum(config["queries"].values()), config["unlearning"]["cohort"]
-    return [f"{first:03d}_{min(first + cohort, queries) - 1:03d}" for first in range(0, queries, cohort)]
+    return (
+        ["all"]
+        if cohort >= queries
+        else [f"{first:03d}_{min(first + cohort, queries) - 1:03d}" for first in range(0, queries, cohort)]
+    )
 
 
 def rows(part: str) -> dict[str, int]:

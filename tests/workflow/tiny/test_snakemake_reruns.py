@@ -31,7 +31,7 @@ GRADIENTS = ["full_train_loss", "full_train_squared_norm", "seed1_train_loss"]
 JOBS = {
     *("dataset", "queries", "checkpoints", "checkpoint_products", "sweep_draws", "lds_draws", "ceiling", "removal"),
     *("overestimate", "prevalence", "numbers", "tables", "figures", "prefilter", "overlap", "counterfactual"),
-    *("reference/main", "unlearn/mirrored_000_011", "unlearn_newton/newton_ekfac_000_011"),
+    *("reference/main", "unlearn/mirrored_all", "unlearn_newton/newton_ekfac_all"),
     *(f"gradients/{name}_{part}" for name in GRADIENTS for part in PARTS),
     *(f"gradients/{model}_queries_loss_all" for model in ("full", "seed1")),
     *(f"gradients/full_queries_{of}_all" for of in ("squared_norm", "journey")),
@@ -133,7 +133,7 @@ SOME = {
         f"unlearn/* score_unlearning/full_mucs lds/mucs prefilter {SCORED}",
     ),
     "counterfactual.joint": (
-        lambda study: study["counterfactual"]["joint"].update(queries=1),
+        lambda study: study["counterfactual"]["joint"].update(queries=2),
         f"leave_out/* train/leave* train/joint* regenerate/* counterfactual {SUMMARY}",
     ),
     "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
