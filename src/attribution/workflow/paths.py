@@ -139,7 +139,7 @@ def parts(config: dict[str, Any]) -> list[str]:
 
 
 def query_parts(config: dict[str, Any]) -> list[str]:
-    """The parts of the queries that the jobs of unlearning work on: unlearning.cohort each, in order; all in one job."""
+    """The parts of the queries that jobs of unlearning work on: unlearning.cohort each, in order; or all in one."""
     queries, cohort = sum(config["queries"].values()), config["unlearning"]["cohort"]
     return (
         ["all"]
