@@ -8,6 +8,7 @@
 #   models/{cohort}    its trained denoisers                 factors, basis, eigenvalues, rotated    its curvature
 #   queries/all        generated, held-out, training         scores/{model}/{method}, lds/{method}   of a method
 #   checkpoints        the full model while it trains        summary/{numbers,tables,figures}        of the study
+#   data/pool          training set and pool in one order    ablations/{cohort}  landscapes of encoded ensembles
 # Names in paths: workflow/paths.py. A training set's gradients and curvature are made part by part (gradients.shard).
 # Every job leaves receipt.json beside its outputs. script:, run:, cache: and --touch are forbidden (docs/provenance.md).
 import os
@@ -27,7 +28,7 @@ os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 from attribution.tracking import handlers
 from attribution.workflow import config as configs
 from attribution.workflow import guard, identity, inputs, paths
-from attribution.workflow.inputs import of_ranking, of_set, of_trajectories
+from attribution.workflow.inputs import of_images, of_ranking, of_set, of_trajectories
 from attribution.workflow.refusal import one_line
 from attribution.workflow.spec import lock_hash
 
@@ -45,6 +46,7 @@ spec = partial(identity.spec, STUDIES)
 cohorts = partial(inputs.of_cohorts, STUDIES)
 methods = partial(inputs.of_methods, STUDIES)
 removals = partial(inputs.of_removals, STUDIES)
+ablation = partial(inputs.of_ablation, STUDIES)
 files = partial(inputs.files, STUDIES)
 of_ensemble = partial(inputs.of_ensemble, STUDIES)
 of_measured = inputs.of_measured(STUDIES)
@@ -85,17 +87,19 @@ include: "workflow/rules/unlearning.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/removal.smk"
 include: "workflow/rules/counterfactual.smk"
+include: "workflow/rules/ablation.smk"
 include: "workflow/rules/summary.smk"
 
 
 # What a study ends in: every final file, so that any of them is made again where it is missing.
 ENDS = [*rules.numbers.output, *rules.tables.output, *rules.figures.output]
+ends = partial(inputs.ends, STUDIES, ENDS, list(rules.ablation_report.output))
 
 
 rule all:
     default_target: True
     input:
-        expand(ENDS, study=CONFIG["published"]),
+        ends(CONFIG["published"]),
 
 
 for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]).items():
@@ -104,7 +108,7 @@ for target, members in ({study: [study] for study in STUDIES} | CONFIG["groups"]
         name:
             target
         input:
-            expand(ENDS, study=members),
+            ends(members),
 
 
 onstart:

@@ -131,7 +131,18 @@ def test_writing_is_whole_or_not_at_all(made: Path) -> None:
     assert (made.parent / receipt.NAME).read_bytes() == before
     assert sorted(path.name for path in made.parent.iterdir()) == ["model.safetensors", "receipt.json"]
     receipt.write(made.parent, {"a": 1})
-    assert json.loads((made.parent / receipt.NAME).read_text()) == {"a": 1}
+    assert json.loads((made.parent / receipt.NAME).read_text()) == {"a": 1, "seal": receipt.seal({"a": 1})}
+
+
+def test_a_seal_holds_all_that_is_said(made: Path) -> None:
+    """The outputs, times and hosts too, which the id leaves out; written anew, it is that of what was written."""
+    said = {"a": 1, "outputs": [{"sha256": A}], "run": {"seconds": 1.5}}
+    assert receipt.seal(said) == receipt.seal({**said, "seal": "any"})
+    for other in ({"a": 2}, {"a": 1.0}, {"outputs": [{"sha256": B}]}, {"run": {"seconds": 1.6}}, {"b": 1}):
+        assert receipt.seal(said | other) != receipt.seal(said)
+    receipt.write(made.parent, {**said, "outputs": ({"sha256": A},), "seal": "old"})  # a tuple is read as a list
+    read = json.loads((made.parent / receipt.NAME).read_text())
+    assert read["seal"] == receipt.seal(read) == receipt.seal(said)
 
 
 def test_folder_outside_git_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_lds_by_method_draws_every_score_best_first() -> None:
 
 
 def test_rows_have_the_colour_of_their_family() -> None:
-    methods = ("ekfac", "ekfac_loss", "kfac", "trak", "ensemble_trak", "retrac", "random", "ablation", "abu_plus")
+    methods = ("ekfac", "ekfac_loss", "kfac", "trak", "ensemble_trak", "retrac", "random", "another", "abu_plus")
     figure = figures.lds_by_method({method: record(0.5, False) for method in methods}, {})
     rows = {label.get_text(): row for row, label in enumerate(figure.axes[0].get_yticklabels())}
     shades = {line.get_ydata()[0]: line.get_color() for line in figure.axes[0].lines if line.get_marker() == "o"}

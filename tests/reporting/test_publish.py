@@ -1,5 +1,6 @@
 """What is published: whole, checked against its receipts, and what README says of it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,16 +15,24 @@ from attribution.reporting.readme import stale, update
 ROOT = Path(__file__).parents[2]
 
 
-def job(root: Path, folder: str, files: dict[str, str], step: str) -> str:
+def job(root: Path, folder: str, files: dict[str, str], step: str, read: tuple[str, ...] = ()) -> str:
     """A finished job's folder with its receipt; the receipt's id."""
     place = root / "results/demo" / folder
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (place / name).write_text(text)
+    code, used = (
+        hashlib.sha256(b"{}").hexdigest(),
+        [receipt.input_record("some", root / "results/demo" / path, root) for path in read],
+    )
     written = {
         "format": receipt.FORMAT,
         "step": step,
-        "id": f"id of {folder}",
+        "id": receipt.identity(step, {}, code, "lock", used),
+        "spec": {},
+        "code": {"hash": code, "modules": {}},
+        "inputs": used,
+        "environment": {"lock": {"hash": "lock"}},
         "outputs": [receipt.output_record(place / name, "bitwise", root) for name in files],
         "run": {"commit": "abc", "dirty": False, "seconds": 2.0},
     }
@@ -33,17 +42,22 @@ def job(root: Path, folder: str, files: dict[str, str], step: str) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    origin = job(tmp_path, "lds/ekfac", {"lds.json": "{}"}, "lds")
+    job(tmp_path, "gradients/full/train/loss/000_499", {"gradients.safetensors": "g"}, "gradients")
+    gradients = "gradients/full/train/loss/000_499/gradients.safetensors"
+    origin = job(tmp_path, "lds/ekfac", {"lds.json": "{}"}, "lds", (gradients,))
     entry = {"value": 0.5, "interval": [0.4, 0.6], "n": {"queries": 2}, "unit": "correlation"}
     entry |= {"source": "results/demo/lds/ekfac/lds.json", "receipt": origin}
-    numbers = json.dumps({"lds.ekfac.heldout": entry})
-    job(tmp_path, "summary/numbers", {"numbers.json": numbers}, "numbers")
-    job(tmp_path, "summary/tables", {"lds.md": "| |\n", "claims.md": "| Claim |\n| :-- |\n"}, "tables")
-    job(tmp_path, "gradients/full/train/loss/000_499", {"gradients.safetensors": "g"}, "gradients")
-    job(tmp_path, "summary/figures", {"a.png": "x"}, "figures")
-    for rule in ("lds", "numbers", "tables", "figures", "gradients"):
+    numbers = json.dumps({"lds.ekfac.heldout": entry}, indent=2, sort_keys=True) + "\n"
+    job(tmp_path, "summary/numbers", {"numbers.json": numbers}, "numbers", ("lds/ekfac/lds.json",))
+    made = {"lds.md": "| |\n", "claims.md": "| Claim |\n| :-- |\n"}
+    job(tmp_path, "summary/tables", made, "tables", ("summary/numbers/numbers.json",))
+    job(tmp_path, "summary/figures", {"a.png": "x"}, "figures", ("lds/ekfac/lds.json",))
+    job(
+        tmp_path, "lds/left_behind", {"lds.json": "{}"}, "lds", (gradients,)
+    )  # of a method that is no longer configured
+    for rule in ("lds/ekfac", "numbers", "tables", "figures", "gradients/full/train/loss/000_499", "lds/left_behind"):
         log = tmp_path / f"results/demo/logs/{rule}.tsv"
-        log.parent.mkdir(exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("s\th:m:s\n2.5\t0:00:02\n")
     return tmp_path
 
@@ -53,12 +67,19 @@ def test_everything_is_copied_with_its_receipts(root: Path) -> None:
     place = root / "results/published/demo"
     found = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     folders = ("lds/ekfac", "summary/numbers", "summary/tables", "summary/figures", "gradients/full/train/loss/000_499")
-    files = {"numbers.json", "tables/lds.md", "tables/claims.md", "figures/a.png"}
+    files = {"numbers.json", "walls.json", "SHA256SUMS", "tables/lds.md", "tables/claims.md", "figures/a.png"}
+    files |= {"metrics/lds/ekfac/lds.json"}
     assert found == files | {f"receipts/{folder}/receipt.json" for folder in folders}
     numbers = published(root)
     assert numbers["demo/lds.ekfac.heldout"]["value"] == 0.5
     assert numbers["demo/cost.lds.seconds"]["value"] == 2.0
     assert numbers["demo/cost.overhead.share"]["value"] == pytest.approx(0.2)  # 10 s of work in 12.5 s of jobs
+
+
+def test_a_broken_file_far_below_is_refused(root: Path) -> None:
+    (root / "results/demo/gradients/full/train/loss/000_499/gradients.safetensors").write_text("h")
+    with pytest.raises(StudyError, match=r"gradients\.safetensors: does not match its receipt .* 1 numbers below it"):
+        publish(root, "demo")
 
 
 def test_a_second_time_replaces_the_first(root: Path) -> None:
@@ -88,7 +109,7 @@ def test_readme_takes_published_tables_and_benchmarks(root: Path) -> None:
 
 def test_an_edited_metric_is_refused_and_nothing_is_published(root: Path) -> None:
     (root / "results/demo/lds/ekfac/lds.json").write_text('{"a": 1}')
-    with pytest.raises(StudyError, match=r"lds\.ekfac\.heldout: .*lds\.json is not what its receipt says"):
+    with pytest.raises(StudyError, match=r"lds/ekfac/lds\.json: does not match its receipt .* 1 numbers below"):
         publish(root, "demo")
     assert not (root / "results/published").exists()
 
@@ -98,7 +119,12 @@ def test_a_number_of_another_job_is_refused(root: Path) -> None:
     numbers = json.loads(path.read_text())
     numbers["lds.ekfac.heldout"]["receipt"] = "another"
     save_json(path, numbers)
-    with pytest.raises(StudyError, match="made by another job than the number says"):
+    entry = json.loads((path.parent / receipt.NAME).read_text())
+    entry["outputs"][0] |= {"sha256": receipt.sha256(path), "bytes": path.stat().st_size}
+    receipt.write(path.parent, entry)
+    job(root, "summary/tables", {"lds.md": "| |\n"}, "tables", ("summary/numbers/numbers.json",))
+    (root / "results/demo/summary/tables/claims.md").unlink()
+    with pytest.raises(StudyError, match=r"heldout: names the receipt another, but .*lds\.json was made by"):
         publish(root, "demo")
 
 

@@ -81,6 +81,19 @@ CHANGES = {
         "leave": {"count": 6, "queries": 2, "replicates": 2},
         "joint": {"count": 4, "queries": 2, "controls": 1, "replicates": 2},
     },
+    "ablation": {
+        "members": 8,
+        "code": "random",
+        "unit": "image",
+        "sizes": [12, TRAIN],
+        "samples": 3,
+        "steps": 4,
+        "batch": 200,
+        "nulls": 8,
+        "top": 3,
+        "quality": 10,
+        "retrain": {"size": 12, "units": 3, "replicates": 2},
+    },
     "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"], ["trak", "random"]]},
 }
 
@@ -184,6 +197,8 @@ class Study:
             "of_judged_methods": lambda pattern, word: inputs.of_judged_methods(self.studies, pattern)(found),
             "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
+            "ablation": lambda pattern, word: inputs.of_ablation(self.studies, pattern, word)(found),
+            "of_images": lambda pattern, word: [inputs.of_images(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],
             "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),
             "of_measured": lambda pattern, word: inputs.of_measured(self.studies)(found),
@@ -256,6 +271,6 @@ def study(trained, tmp_path_factory):
     """Every job of the study; `jobs` lists them as (rule, wildcards)."""
     study = trained.copy(tmp_path_factory.mktemp("study"))
     study.jobs = [("design", {"cohort": "full"}), ("train", {"cohort": "full"})]
-    for end in ("numbers", "tables", "figures"):
+    for end in ("numbers", "tables", "figures", "ablation"):
         study.make(f"results/tiny/summary/{end}")
     return study

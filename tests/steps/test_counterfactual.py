@@ -10,7 +10,7 @@ BASE = "leave0_random"
 
 
 def made(study, cohort):
-    return study.tensors("leave_out", "subsets", cohort=cohort), study.tensors(
+    return study.tensors("leave_k_out", "subsets", cohort=cohort), study.tensors(
         "regenerate", "regenerated", cohort=cohort
     )
 

@@ -184,6 +184,52 @@ def test_limits_themselves_are_allowed(load: Load, study: dict[str, Any], key: s
     load(changed(study, key, value))
 
 
+ABLATION = {
+    "members": 16,
+    "code": "level",
+    "unit": "image",
+    "sizes": [64, 1000, 1437],
+    "samples": 5,
+    "steps": 50,
+    "batch": 1000,
+    "nulls": 10,
+    "top": 10,
+    "quality": 360,
+    "retrain": {"size": 64, "units": 4, "replicates": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("sizes", [1000, 64], "ablation.sizes: [1000, 64] must increase"),
+        ("sizes", [64, 999], "ablation.sizes: must hold data.train (1000)"),
+        ("sizes", [64, 1000, 1438], "ablation.sizes: 1438, and ablation.quality or queries.heldout held out"),
+        ("quality", 1001, "ablation.sizes: 1437, and"),
+        ("steps", 1001, "ablation.steps: 1001 is more than diffusion.timesteps (1000)"),
+        ("top", 65, "ablation.top: 65 is more than the smallest of ablation.sizes (64)"),
+        ("members", 7, "ablation.members: 7 is not allowed"),
+        ("retrain", {"size": 65, "units": 4, "replicates": 2}, "ablation.retrain.size: 65 is none of"),
+        ("retrain", {"size": 64, "units": 65, "replicates": 2}, "ablation.retrain.units: 65 is more than"),
+        ("retrain", {"size": 64, "units": 4}, "ablation.retrain.replicates: missing"),
+    ],
+)
+def test_refusals_of_encoded_ensembles(load: Load, study: dict[str, Any], key: str, value: Any, expected: str) -> None:
+    study["methods"]["ablation"] = {}
+    study["ablation"] = ABLATION
+    load(yaml.safe_dump(study))
+    study["ablation"] = ABLATION | {key: value}
+    assert message(load, yaml.safe_dump(study)).startswith(f"study.yaml: {expected}")
+
+
+def test_the_method_and_its_ensembles_come_together(load: Load, study: dict[str, Any]) -> None:
+    study["methods"]["ablation"] = {}
+    assert message(load, yaml.safe_dump(study)).startswith("study.yaml: methods.ablation: needs the section ablation")
+    del study["methods"]["ablation"]
+    study["ablation"] = ABLATION
+    assert "methods the method ablation" in message(load, yaml.safe_dump(study))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [

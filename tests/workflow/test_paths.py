@@ -87,3 +87,22 @@ def test_the_models_of_an_ensemble_are_full_and_one_cohort() -> None:
     assert cohort.name == "seeds0_001_002"
     assert paths.parse(cohort.name) == cohort
     assert re.fullmatch(paths.DESIGNED, cohort.name)
+
+
+@pytest.mark.parametrize("name", ["enc64", "enc1437", "loo256"])
+def test_cohorts_of_ablations_are_read_back(name: str) -> None:
+    assert paths.parse(name).name == name
+    assert re.fullmatch(paths.COHORT, name)
+    assert re.fullmatch(paths.ABLATED, name)
+    assert not re.fullmatch(paths.DESIGNED, name)
+
+
+@pytest.mark.parametrize("name", ["enc064", "enc", "loo1_2", "enc-1"])
+def test_other_names_of_ablations_are_refused(name: str) -> None:
+    with pytest.raises(StudyError, match="not a cohort"):
+        paths.parse(name)
+
+
+def test_a_study_without_the_section_has_no_encoded_ensembles() -> None:
+    assert paths.encoded({}) == []
+    assert paths.encoded({"ablation": {"sizes": [64, 128]}}) == ["enc64", "enc128"]

@@ -128,7 +128,19 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     methods = ["ensemble_trak" if module == "ensemble" else module for module in modules]  # which is of some method
     for wildcard, values in (
         ("method", methods),
-        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak", "leave50_mucs", "joint2_trak"]),
+        (
+            "cohort",
+            [
+                "full",
+                "crn0_000_031",
+                "own1_000_1023",
+                "without5_trak",
+                "leave50_mucs",
+                "joint2_trak",
+                "enc1000",
+                "loo256",
+            ],
+        ),
         ("unlearned", ["mirrored", "mirrored_all", "ascent", "ascent_adam", "newton", "newton_ekfac"]),
     ):
         patterns = [pattern for name in RULES if (pattern := constraint(name, wildcard))]

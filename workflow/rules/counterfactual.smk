@@ -3,7 +3,7 @@
 
 
 # The training sets without what a method names, and their random controls.
-rule leave_out:
+rule leave_k_out:
     input:
         scores=of_ranking("results/{study}/scores/full/{method}/scores.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
@@ -13,9 +13,9 @@ rule leave_out:
         subsets="results/{study}/design/{cohort}/subsets.safetensors",
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
-        "results/{study}/logs/leave_out/{cohort}.log",
+        "results/{study}/logs/leave_k_out/{cohort}.log",
     benchmark:
-        "results/{study}/logs/leave_out/{cohort}.tsv"
+        "results/{study}/logs/leave_k_out/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.COUNTED,
     threads: 1
@@ -25,10 +25,10 @@ rule leave_out:
         gpu=0,
     params:
         spec=spec("seed counterfactual.leave counterfactual.joint"),
-        code=identity.code("leave_out"),
+        code=identity.code("leave_k_out"),
         lock=LOCK,
     shell:
-        "python -m attribution.steps.leave_out"
+        "python -m attribution.steps.leave_k_out"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
         " --queries {input.queries}"

@@ -57,7 +57,7 @@ rule design:
 # Train a cohort of denoisers in one batched computation.
 rule train:
     input:
-        data="results/{study}/data/images/train.safetensors",
+        data=of_images,
         subsets="results/{study}/design/{cohort}/subsets.safetensors",
     output:
         models="results/{study}/models/{cohort}/models.safetensors",

@@ -13,6 +13,7 @@ rule numbers:
         prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
         counterfactual=of_judged("results/{study}/counterfactual/all/counterfactual.json"),
         overlap=of_judged("results/{study}/overlap/all/overlap.json"),
+        ablation=ablation("results/{study}/ablation/all/ablation.json", "main"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -41,6 +42,7 @@ rule numbers:
         " --prefilter {input.prefilter}"
         " --counterfactual {input.counterfactual}"
         " --overlap {input.overlap}"
+        " --ablation {input.ablation}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -66,10 +68,10 @@ rule tables:
             category="{study}",
             subcategory="Tables",
         ),
-        ablations_csv="results/{study}/summary/tables/ablations.csv",
-        ablations=report(
-            "results/{study}/summary/tables/ablations.md",
-            caption="../report/ablations_table.rst",
+        mucs_csv="results/{study}/summary/tables/mucs.csv",
+        mucs=report(
+            "results/{study}/summary/tables/mucs.md",
+            caption="../report/mucs_table.rst",
             category="{study}",
             subcategory="Tables",
         ),

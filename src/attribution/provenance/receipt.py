@@ -63,9 +63,18 @@ def read(folder: Path | str) -> dict[str, Any]:
     return receipt
 
 
+def seal(receipt: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a receipt says but its seal: its id leaves out the outputs, this does not."""
+    return hashlib.sha256(
+        canonical({key: value for key, value in receipt.items() if key != "seal"}).encode()
+    ).hexdigest()
+
+
 def write(folder: Path | str, receipt: Mapping[str, Any]) -> None:
-    """Write `receipt.json` whole or not at all."""
-    text = json.dumps(receipt, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    """Write `receipt.json`, sealed, whole or not at all."""
+    plain = json.loads(json.dumps(receipt, allow_nan=False))  # as it will be read
+    sealed = plain | {"seal": seal(plain)}
+    text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
     handle, part = tempfile.mkstemp(dir=folder, prefix=f".{NAME}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

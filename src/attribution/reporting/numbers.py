@@ -238,7 +238,9 @@ def show(entry: Number) -> str:
     """A number as readers see it: "0.74 [0.70, 0.78]"; dampings and replicates with two digits, seconds whole."""
     if entry["unit"] == "damping":
         return f"{entry['value']:g}"
-    form = {"correlation": ".2f", "share": ".2f", "s": ".0f", "loss": ".4f"}.get(entry["unit"], ".2g")
+    form = {"correlation": ".2f", "share": ".2f", "s": ".0f", "loss": ".4f", "Fréchet distance": ".1f"}.get(
+        entry["unit"], ".2g"
+    )
     text = _plain(format(entry["value"], form))
     if entry["interval"] is None:
         return text

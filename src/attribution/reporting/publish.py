@@ -1,7 +1,9 @@
 """Copy a finished study's results to where git keeps them: results/published/<study>/.
 
 The copies are made outside the DAG, so a fresh clone still has every job to do (DESIGN D8). A study is published whole
-or not: every number must point to a metric file that is what its receipt says, and that receipt must be the one named.
+or not: it is audited first, every file hashed, and a broken link below its numbers is refused. What is copied is what
+an audit needs where nothing else is: numbers, tables, figures, the metric files that numbers come from, the receipts of
+all jobs that they were made by, those jobs' wall time, and SHA256SUMS of all that.
 """
 
 import shutil
@@ -10,8 +12,10 @@ from pathlib import Path
 
 from attribution.core.store import load_json, save_json
 from attribution.errors import StudyError
-from attribution.provenance import receipt
-from attribution.reporting.numbers import Number, Numbers, assemble, cost_numbers, number
+from attribution.provenance import chain, receipt, sums, values
+from attribution.provenance.audit import audit
+from attribution.provenance.ledger import SUMMARY as ENDS
+from attribution.reporting.numbers import Numbers, assemble, cost_numbers, number
 from attribution.reporting.readme import prefixed
 from attribution.reporting.tables import peers_markdown
 
@@ -20,6 +24,7 @@ DEFAULT = "digits"  # the study whose numbers README names without a prefix
 COPIED = ("claims", "targets")  # tables that README takes as they were published
 PEERS = PLACE / "benchmarks" / "peers.csv"
 SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
+OPTIONAL = ("ablation",)  # folders of the summary that some studies have, published under their names
 
 
 def publish(root: Path, study: str) -> list[str]:
@@ -28,34 +33,49 @@ def publish(root: Path, study: str) -> list[str]:
     Raises StudyError where the study is not finished, or a number does not agree with its receipt.
     """
     source, target = root / "results" / study, root / PLACE / study
-    receipts = {path.parent: receipt.read(path.parent) for path in sorted(source.glob(f"**/{receipt.NAME}"))}
-    for part in SUMMARY:
-        if source / "summary" / part not in receipts:
-            raise StudyError(f"results/{study}: not finished (no summary/{part}); run: snakemake --cores all {study}")
-    numbers = load_json(source / "summary/numbers/numbers.json")
-    for key, entry in numbers.items():
-        _check(root, key, entry)
-    numbers = assemble([numbers, _costs(receipts, source)])
+    for part in ENDS:
+        if not (source / part / receipt.NAME).is_file():
+            raise StudyError(f"results/{study}: not finished (no {part}); run: snakemake --cores all {study}")
+    found = audit(root, study, published=False)
+    for fault, spoiled in found.spoiled():
+        if spoiled or fault.folder.startswith(f"results/{study}/summary"):
+            raise StudyError(f"{fault.where}: {fault.what}; {len(spoiled)} numbers below it: run the study again")
+    receipts = {
+        root / folder: found.ledger.receipts[folder]
+        for folder in sorted(chain.current(found.ledger) & found.ledger.receipts.keys())
+    }
+    walls = _walls(receipts, source)
+    numbers = assemble([found.ledger.numbers, _costs(receipts, source, walls)])
 
     staged = target.with_name(f".{study}.part")
     shutil.rmtree(staged, ignore_errors=True)
-    for part, folder in SUMMARY.items():
+    present = {part: part for part in OPTIONAL if source / "summary" / part in receipts}
+    for part, folder in (SUMMARY | present).items():
         for path in sorted((source / "summary" / part).iterdir()):
             if path.name != receipt.NAME:
-                (staged / folder).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, staged / folder / path.name)
-    save_json(staged / "numbers.json", numbers)
+                _copy(path, staged / folder / path.name)
+    for path in sorted({root / entry["source"] for entry in found.ledger.numbers.values()}):
+        _copy(path, staged / "metrics" / path.relative_to(source))
     for folder in receipts:
-        copy = staged / "receipts" / folder.relative_to(source) / receipt.NAME
-        copy.parent.mkdir(parents=True)
-        shutil.copyfile(folder / receipt.NAME, copy)
+        _copy(folder / receipt.NAME, staged / "receipts" / folder.relative_to(source) / receipt.NAME)
+    save_json(staged / "numbers.json", numbers)
+    save_json(staged / values.WALLS, walls)
+    sums.write(staged)
     shutil.rmtree(target, ignore_errors=True)
     staged.rename(target)
 
     commits = {entry["run"]["commit"] for entry in receipts.values()}
     dirty = sum(bool(entry["run"]["dirty"]) for entry in receipts.values())
     warnings = [f"{dirty} of {len(receipts)} jobs ran on a tree with uncommitted changes"] if dirty else []
-    return warnings + ([f"jobs ran at {len(commits)} different commits"] if len(commits) > 1 else [])
+    warnings += [f"jobs ran at {len(commits)} different commits"] if len(commits) > 1 else []
+    return warnings + [f"{fault.where}: {fault.what}" for fault in found.faults]
+
+
+def _copy(path: Path, target: Path) -> None:
+    if not path.is_file():
+        raise StudyError(f"{path}: missing, though a number or table was made of it; run the study again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
 
 
 def published(root: Path) -> Numbers:
@@ -80,18 +100,20 @@ def tables(root: Path) -> dict[str, str]:
     return found
 
 
-def _check(root: Path, key: str, entry: Number) -> None:
-    """The number's source is the file that its receipt lists, byte for byte."""
-    path = root / entry["source"]
-    record = receipt.read(path.parent)
-    if record["id"] != entry["receipt"]:
-        raise StudyError(f"{key}: {entry['source']} was made by another job than the number says; run the study again")
-    listed = {output["path"]: output["sha256"] for output in record["outputs"]}
-    if not path.is_file() or receipt.sha256(path) != listed.get(entry["source"]):
-        raise StudyError(f"{key}: {entry['source']} is not what its receipt says (edited or missing)")
+def _walls(receipts: dict[Path, dict], source: Path) -> dict[str, float]:
+    """Wall seconds of the jobs that Snakemake's benchmark files tell of, by folder."""
+    found = {}
+    for folder, entry in receipts.items():
+        inner = folder.relative_to(source)
+        own = source / "logs" / entry["step"] / Path(*inner.parts[1:])
+        for path in (own.with_name(f"{own.name}.tsv"), source / "logs" / f"{entry['step']}.tsv"):
+            if path.is_file():
+                found[inner.as_posix()] = float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
+                break
+    return found
 
 
-def _costs(receipts: dict[Path, dict], source: Path) -> Numbers:
+def _costs(receipts: dict[Path, dict], source: Path, walls: dict[str, float]) -> Numbers:
     """Seconds by step, and the part of all jobs' time that went to starting and importing."""
     seconds: dict[str, float] = defaultdict(float)
     jobs: dict[str, int] = defaultdict(int)
@@ -102,8 +124,7 @@ def _costs(receipts: dict[Path, dict], source: Path) -> Numbers:
         last[entry["step"]] = entry["id"]
     place = f"results/{source.name}/**/receipt.json"
     found = cost_numbers(seconds, jobs, place, last)
-    walls = [float(path.read_text().splitlines()[1].split("\t")[0]) for path in sorted(source.glob("logs/**/*.tsv"))]
     if len(walls) == len(receipts):
-        overhead = 1 - sum(seconds.values()) / sum(walls)
+        overhead = 1 - sum(seconds.values()) / sum(walls.values())
         found["cost.overhead.share"] = number(overhead, None, {"jobs": len(walls)}, "share", place, last["numbers"])
     return found

@@ -98,11 +98,20 @@ FAMILIES = {  # methods that share a panel or a colour, by the first words of th
     "Baselines": ("random", "pixel", "same_class"),
     "Gradients": ("gradient", "tracin", "tracincp", "gas", "retrac"),
     "Kernels": ("trak", "dtrak", "journey_trak", "relative_if", "renormalised_if", "das", "ensemble_trak"),
+    "Ensembles": ("ablation",),
     "Curvature": ("kfac", "diagonal", "exact_ggn", "dense_ggn"),
     "EK-FAC": ("ekfac", "ensemble_ekfac"),
     "Unlearning": ("mucs", "ascent", "forward_inf", "abu", "abu_plus"),
 }
-_FAMILY_COLOURS = {"EK-FAC": 0, "Kernels": 1, "Curvature": 2, "Gradients": 3, "Other": 4, "Unlearning": 5}
+_FAMILY_COLOURS = {
+    "EK-FAC": 0,
+    "Kernels": 1,
+    "Curvature": 2,
+    "Gradients": 3,
+    "Other": 4,
+    "Ensembles": 5,
+    "Unlearning": 6,
+}
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
 _SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
 _MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods

@@ -141,6 +141,32 @@ def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _ablation(config: dict[str, Any]) -> tuple[str, str] | None:
+    ablation, train = config.get("ablation"), config["data"]["train"]
+    if ablation is None:
+        needs = "needs the section ablation (encoded ensembles); add it, or drop the method"
+        return ("methods.ablation", needs) if "ablation" in config["methods"] else None
+    sizes, images = ablation["sizes"], IMAGES[config["data"]["dataset"]]
+    if any(after <= before for before, after in pairwise(sizes)):
+        return "ablation.sizes", f"{sizes} must increase from each entry to the next"
+    if train not in sizes or "ablation" not in config["methods"]:
+        return "ablation.sizes", f"must hold data.train ({train}), and methods the method ablation: it is judged there"
+    if sizes[-1] + max(ablation["quality"], config["queries"]["heldout"]) > images:
+        kept = f"{sizes[-1]}, and ablation.quality or queries.heldout held out"
+        return "ablation.sizes", f"{kept}, are more than the {images} images of {config['data']['dataset']}; lower one"
+    if ablation["quality"] > train:
+        return "ablation.quality", _more(ablation["quality"], "data.train", train)
+    if ablation["steps"] > config["diffusion"]["timesteps"]:
+        return "ablation.steps", _more(ablation["steps"], "diffusion.timesteps", config["diffusion"]["timesteps"])
+    if ablation["retrain"]["size"] not in sizes:
+        return "ablation.retrain.size", f"{ablation['retrain']['size']} is none of ablation.sizes {sizes}"
+    if ablation["top"] > sizes[0]:
+        return "ablation.top", _more(ablation["top"], "the smallest of ablation.sizes", sizes[0])
+    if (units := ablation["retrain"]["units"]) > (size := ablation["retrain"]["size"]):
+        return "ablation.retrain.units", _more(units, "ablation.retrain.size", size)
+    return None
+
+
 def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
     section = config.get("unlearning", {"banks": {}, "kinds": {}})
     for method, settings in config["methods"].items():
@@ -216,6 +242,7 @@ RULES = (
     _draws,
     _removal,
     _compare,
+    _ablation,
     _unlearning,
     _counterfactual,
     _combined,

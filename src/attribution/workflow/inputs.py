@@ -70,6 +70,42 @@ def of_ensemble(studies: Studies, pattern: str) -> Files:
     return of
 
 
+def of_images(wildcards: Any) -> str:
+    """The images that a cohort's subsets are rows of: the training set, or the pool that it is the front of."""
+    ablated = isinstance(paths.parse(wildcards.cohort), paths.Ablated)
+    return f"results/{wildcards.study}/data/{'pool/pool' if ablated else 'images/train'}.safetensors"
+
+
+def of_ablation(studies: Studies, pattern: str, which: str) -> Files:
+    """`pattern` for cohorts of ablations: every size, main (the study's training set), the size that is retrained, or
+    left_out (its models without a unit each). Nothing where the study has no ablation.
+    """
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        if "ablation" not in config:
+            return []
+        size = config["ablation"]["retrain"]["size"]
+        chosen = {
+            "every": paths.encoded(config),
+            "main": [paths.Ablated("enc", config["data"]["train"]).name],
+            "retrained": [paths.Ablated("enc", size).name],
+            "left_out": [paths.Ablated("loo", size).name],
+        }[which]
+        return list(dict.fromkeys(pattern.format(study=wildcards.study, cohort=name) for name in chosen))
+
+    return of
+
+
+def ends(studies: Studies, always: list[str], ablation: list[str], members: list[str]) -> list[str]:
+    """What the studies called `members` end in: `always`, and `ablation` where a study has encoded ensembles."""
+    return [
+        pattern.format(study=study)
+        for study in members
+        for pattern in (*always, *(ablation if "ablation" in studies[study] else ()))
+    ]
+
+
 def of_unlearned(studies: Studies, pattern: str) -> Files:
     """`pattern` for every part of the queries, unlearned as the config of the wildcard {method} says."""
 

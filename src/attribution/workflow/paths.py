@@ -10,6 +10,7 @@ trained models.
 `without0_random`, without anything removed, is what they are compared with.
 `leave50_mucs` are models retrained without the top 50 examples of one query each, `joint20_mucs` those without the top
 20 of all queries together, beside a random removal of the same size; `leave0_random` those without any removal.
+`enc1000` is the encoded ensemble of the first 1,000 images, `loo256` are models of the first 256 without one unit each.
 """
 
 import re
@@ -27,12 +28,16 @@ MODEL = r"full|seed\d+"  # one trained on every example
 PART = r"all|\d\d\d+_\d\d\d+"  # of the queries or the training set: the examples of one job
 DESIGNED = r"full|(?:crn|own|seeds)\d+_\d\d\d+_\d\d\d+"  # Snakemake does not take \d{3,} in a constraint
 REMOVED = r"without\d+_[a-z][a-z0-9_]*"
+ENCODED = r"enc\d+"
+LEFT_OUT = r"loo\d+"
+ABLATED = rf"{ENCODED}|{LEFT_OUT}"
 COUNTED = r"(?:leave|joint)\d+_[a-z][a-z0-9_]*"
-COHORT = rf"{DESIGNED}|{REMOVED}|{COUNTED}"
+COHORT = rf"{DESIGNED}|{REMOVED}|{ABLATED}|{COUNTED}"
 
 KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
 ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
+ABLATION = "ablation"
 ENSEMBLE = r"ensemble_(?!rank|stack)[a-z0-9_]+"  # of models
 COMBINED = r"ensemble_(?:rank|stack)(?:_[a-z0-9]+)*"  # of methods
 UNLEARNING = r"(?:mucs|ascent|forward_inf|abu|abu_plus)(?:_[a-z0-9]+)*"
@@ -88,15 +93,29 @@ class Counterfactual:
         return f"{self.stream}{self.count}_{self.ranking}"
 
 
+@dataclass(frozen=True)
+class Ablated:
+    """Models of the first `size` images: an encoded ensemble (enc), or each without one unit (loo)."""
+
+    stream: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}{self.size}"
+
+
 FULL = Cohort("full", 0, 0, 0)
 
 
-def parse(name: str) -> Cohort | Removal | Counterfactual:
+def parse(name: str) -> Cohort | Removal | Ablated | Counterfactual:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
     if name == "full":
         return FULL
     if (match := re.fullmatch(r"without(\d+)_(\w+)", name)) and Removal(int(match[1]), match[2]).name == name:
         return Removal(int(match[1]), match[2])
+    if (match := re.fullmatch(r"(enc|loo)(\d+)", name)) and Ablated(match[1], int(match[2])).name == name:
+        return Ablated(match[1], int(match[2]))
     if match := re.fullmatch(r"(leave|joint)(\d+)_(\w+)", name):
         found = Counterfactual(match[1], int(match[2]), match[3])
         if found.name == name:
@@ -160,6 +179,11 @@ def removals(config: dict[str, Any]) -> list[str]:
         return []
     chosen = [Removal(percent, method) for method in removal["methods"] for percent in removal["percents"]]
     return [Removal(0, "random").name, *(cohort.name for cohort in chosen)]
+
+
+def encoded(config: dict[str, Any]) -> list[str]:
+    """The encoded ensembles of a study, one for each of ablation.sizes; none where not asked for."""
+    return [Ablated("enc", size).name for size in config.get("ablation", {}).get("sizes", [])]
 
 
 def counterfactuals(config: dict[str, Any]) -> list[str]:

@@ -117,6 +117,7 @@ def finished(
     """A copy of the tree in which the tiny study, its only one, has been run from nothing to its figures."""
     tree = working_tree(tmp_path_factory.mktemp("tree"))
     smoke, other = (yaml.safe_load(path.read_text()) for path in (tree / "config/smoke.yaml", OTHER))
+    del smoke["ablation"]  # an optional section: this study is one without it
     methods = {"methods": {name: smoke["methods"][name] for name in other.pop("methods")}}
     merged = {key: value | other.get(key, {}) if isinstance(value, dict) else value for key, value in smoke.items()}
     for config in (tree / "config").glob("*.yaml"):

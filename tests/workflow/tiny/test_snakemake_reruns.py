@@ -42,7 +42,7 @@ JOBS = {
     *(f"design/{cohort}" for cohort in [*DESIGNED, "seeds0_001_001"]),
     *(f"remove/{cohort}" for cohort in REMOVED),
     *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, *COUNTED, "seeds0_001_001"]),
-    *(f"{rule}/{cohort}" for rule in ("leave_out", "regenerate") for cohort in COUNTED),
+    *(f"{rule}/{cohort}" for rule in ("leave_k_out", "regenerate") for cohort in COUNTED),
     *(f"measure/{cohort}" for cohort in DESIGNED[1:] + REMOVED),
     *(f"{rule}/full_{method}" for rule, methods in METHODS.items() for method in methods),
     "score_gradients/seed1_trak",
@@ -53,7 +53,7 @@ SUMMARY = "numbers tables figures"
 SCORED = f"overestimate prevalence {SUMMARY}"  # what reads the scores of all methods
 WITHOUT = "remove/* train/without* measure/without* removal overestimate"  # the models of all examples are among them
 WITHOUT_EKFAC = "remove/without25_ekfac train/without25_ekfac measure/without25_ekfac removal"
-COUNTERFACTUAL = "leave_out/* train/leave* train/joint* regenerate/* counterfactual overlap"
+COUNTERFACTUAL = "leave_k_out/* train/leave* train/joint* regenerate/* counterfactual overlap"
 # A ranking of examples is made at a damping that LDS chooses.
 JUDGED = f"lds/* lds_draws ceiling score_combined/* {WITHOUT} {COUNTERFACTUAL} {SCORED}"
 QUERIED = (
@@ -134,7 +134,7 @@ SOME = {
     ),
     "counterfactual.joint": (
         lambda study: study["counterfactual"]["joint"].update(queries=2),
-        f"leave_out/* train/leave* train/joint* regenerate/* counterfactual {SUMMARY}",
+        f"leave_k_out/* train/leave* train/joint* regenerate/* counterfactual {SUMMARY}",
     ),
     "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
     "queries.heldout": (lambda study: study["queries"].update(heldout=3), QUERIED),

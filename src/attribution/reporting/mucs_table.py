@@ -27,7 +27,7 @@ CHANGED = {  # variant -> (which of the claims it isolates, what is changed)
 }
 
 
-def ablations_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
+def table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     """Rows: MUCS and its variants that have a score. Columns for each kind: score, low, high, and the difference to
     MUCS with its low and high, missing for MUCS itself and where none is reported.
     """
@@ -42,12 +42,12 @@ def ablations_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("method")
 
 
-def ablations_csv(numbers: Mapping[str, Number]) -> str:
+def mucs_csv(numbers: Mapping[str, Number]) -> str:
     """The table as CSV text."""
-    return ablations_table(numbers).to_csv(lineterminator="\n")
+    return table(numbers).to_csv(lineterminator="\n")
 
 
-def ablations_markdown(numbers: Mapping[str, Number]) -> str:
+def mucs_markdown(numbers: Mapping[str, Number]) -> str:
     """The table as Markdown: the score of each kind with its interval, and the difference to MUCS where reported."""
     present = _present(numbers)
     if not present:
