@@ -50,6 +50,13 @@ ablation = partial(inputs.of_ablation, STUDIES)
 files = partial(inputs.files, STUDIES)
 of_ensemble = partial(inputs.of_ensemble, STUDIES)
 of_measured = inputs.of_measured(STUDIES)
+of_unlearned = partial(inputs.of_unlearned, STUDIES)
+of_inverse = partial(inputs.of_inverse, STUDIES)
+counterfactuals = partial(inputs.of_counterfactuals, STUDIES)
+of_judged = partial(inputs.of_judged, STUDIES)
+of_members = partial(inputs.of_members, STUDIES)
+of_judged_methods = partial(inputs.of_judged_methods, STUDIES)
+of_prefilter = partial(inputs.of_prefilter, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 
@@ -69,14 +76,17 @@ wildcard_constraints:
     feature=paths.QUANTITY,
     projection=paths.PROJECTION,
     curvature=paths.CURVATURE,
+    bank=paths.QUANTITY,
 
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/curvature.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/unlearning.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/removal.smk"
+include: "workflow/rules/counterfactual.smk"
 include: "workflow/rules/ablation.smk"
 include: "workflow/rules/summary.smk"
 

@@ -60,7 +60,7 @@ def test_lds_by_method_draws_every_score_best_first() -> None:
 
 
 def test_rows_have_the_colour_of_their_family() -> None:
-    methods = ("ekfac", "ekfac_loss", "kfac", "trak", "ensemble_trak", "retrac", "random", "ascent")
+    methods = ("ekfac", "ekfac_loss", "kfac", "trak", "ensemble_trak", "retrac", "random", "another", "abu_plus")
     figure = figures.lds_by_method({method: record(0.5, False) for method in methods}, {})
     rows = {label.get_text(): row for row, label in enumerate(figure.axes[0].get_yticklabels())}
     shades = {line.get_ydata()[0]: line.get_color() for line in figure.axes[0].lines if line.get_marker() == "o"}
@@ -68,9 +68,9 @@ def test_rows_have_the_colour_of_their_family() -> None:
     assert found["ekfac"] == found["ekfac_loss"] == colour("ekfac")
     assert found["trak"] == found["ensemble_trak"] == colour("trak")
     assert found["kfac"] == colour("kfac")
-    assert len(set(found.values())) == 6
+    assert len(set(found.values())) == 7
     texts = [text.get_text() for text in figure.legends[1].get_texts()]
-    assert texts == ["Baselines", "Gradients", "Kernels", "Curvature", "EK-FAC", "Other"]
+    assert texts == ["Baselines", "Gradients", "Kernels", "Curvature", "EK-FAC", "Unlearning", "Other"]
 
 
 def test_damping_sweep_draws_both_halves_and_marks() -> None:

@@ -25,6 +25,7 @@ from attribution.workflow import fingerprint, identity, inputs, paths
 
 ROOT = Path(__file__).parents[2]
 TRAIN, HELDOUT = 40, 20
+UNLEARNED = {"parameters": ["hidden", "output"], "biases": True}
 CHANGES = {
     "data": {"dataset": "digits", "train": TRAIN},
     "denoiser": {"kind": "mlp", "width": 8, "depth": 2, "time_features": 4},
@@ -56,7 +57,30 @@ CHANGES = {
     "checkpoints": {"count": 3, "draws": 2},
     "ensemble": {"models": 3},
     "draws_sweep": {"draws": [2, 6]},
+    "unlearning": {
+        "cohort": 7,
+        "batch": 500,
+        "null_loss": "unit",
+        "banks": {
+            "main": {"draws": 8, "grid": "karras", "fraction": 0.7, "shared": "all"},
+            "own": {"draws": 4, "grid": "uniform", "fraction": 1.0, "shared": "none"},
+        },
+        "prefilter": {"method": "mucs", "by": ["trak"], "top": 3, "candidates": [8, 12], "sample": 6, "rounds": [1, 2]},
+        "kinds": {
+            "mirrored": UNLEARNED
+            | {"batch": 8, "retain": 1.0, "forget": 0.2, "bounded": True, "stop": 1.0}
+            | {"max_steps": 4, "learning_rate": 0.003, "weight_decay": 0.01},
+            "ascent": UNLEARNED | {"batch": 8, "optimiser": "adam", "steps": 2, "learning_rate": 0.01},
+            "newton": UNLEARNED | {"inverse": "diagonal", "draws": 2, "damping": 0.1, "unit": "block", "step": 1.0},
+            "newton_ekfac": UNLEARNED | {"inverse": "model", "draws": 1, "damping": 0.1, "unit": "model", "step": 1.0},
+        },
+    },
     "removal": {"methods": ["random", "trak"], "percents": [10, 25], "queries": 2, "replicates": 2},
+    "counterfactual": {
+        "methods": ["random", "trak"],
+        "leave": {"count": 6, "queries": 2, "replicates": 2},
+        "joint": {"count": 4, "queries": 2, "controls": 1, "replicates": 2},
+    },
     "ablation": {
         "members": 8,
         "code": "random",
@@ -70,7 +94,7 @@ CHANGES = {
         "quality": 10,
         "retrain": {"size": 12, "units": 3, "replicates": 2},
     },
-    "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"]]},
+    "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"], ["trak", "random"]]},
 }
 
 
@@ -93,7 +117,7 @@ def read_rules():
         by_name = {file: (of, pattern, word) for file, of, pattern, word in files}
         flags = re.findall(r'" --(\w+) \{input\.(\w+)\}"', body)
         out = re.search(r'" --out (\S+)"', body)[1].replace("wildcards.", "")
-        own = dict(re.findall(r'^        (method|cohort)="?([^",]+)"?,$', body, re.MULTILINE))
+        own = dict(re.findall(r'^        (method|cohort|unlearned)="?([^",]+)"?,$', body, re.MULTILINE))
         limits = WILDCARDS | {key: getattr(paths, value.removeprefix("paths."), value) for key, value in own.items()}
         folder = out
         for wildcard in re.findall(r"\{(\w+)\}", out):
@@ -165,6 +189,13 @@ class Study:
             "removals": lambda pattern, word: inputs.of_removals(self.studies, pattern)(found),
             "files": lambda pattern, word: inputs.files(self.studies, pattern)(found),
             "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
+            "of_unlearned": lambda pattern, word: inputs.of_unlearned(self.studies, pattern)(found),
+            "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
+            "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
+            "of_judged": lambda pattern, word: inputs.of_judged(self.studies, pattern)(found),
+            "of_members": lambda pattern, word: inputs.of_members(self.studies, pattern)(found),
+            "of_judged_methods": lambda pattern, word: inputs.of_judged_methods(self.studies, pattern)(found),
+            "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
             "ablation": lambda pattern, word: inputs.of_ablation(self.studies, pattern, word)(found),
             "of_images": lambda pattern, word: [inputs.of_images(found)],

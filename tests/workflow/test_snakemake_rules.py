@@ -119,12 +119,29 @@ def constraint(name: str, wildcard: str) -> str:
 def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     folders = [str(Path(named(rule["output"])["receipt"]).parent) for rule in RULES.values()]
     shared = {folder for folder in folders if folders.count(folder) > 1}
-    assert shared == {"results/{study}/scores/{model}/{method}", "results/{study}/design/{cohort}"}
+    assert shared == {
+        "results/{study}/scores/{model}/{method}",
+        "results/{study}/design/{cohort}",
+        "results/{study}/unlearned/{unlearned}/{part}",
+    }
     modules = [path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")]
     methods = ["ensemble_trak" if module == "ensemble" else module for module in modules]  # which is of some method
     for wildcard, values in (
         ("method", methods),
-        ("cohort", ["full", "crn0_000_031", "own1_000_1023", "without5_trak", "enc1000", "loo256"]),
+        (
+            "cohort",
+            [
+                "full",
+                "crn0_000_031",
+                "own1_000_1023",
+                "without5_trak",
+                "leave50_mucs",
+                "joint2_trak",
+                "enc1000",
+                "loo256",
+            ],
+        ),
+        ("unlearned", ["mirrored", "mirrored_all", "ascent", "ascent_adam", "newton", "newton_ekfac"]),
     ):
         patterns = [pattern for name in RULES if (pattern := constraint(name, wildcard))]
         for value in values:

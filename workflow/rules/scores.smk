@@ -165,6 +165,43 @@ rule score_ensemble:
         " > {log} 2>&1"
 
 
+# Several methods together: the mean of their ranks, or a sum fitted to half of the retrained models.
+rule score_combined:
+    input:
+        scores=of_members("results/{study}/scores/full/{method}/scores.safetensors"),
+        queries="results/{study}/queries/all/queries.safetensors",
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+    output:
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_combined/{model}/{method}.log",
+    benchmark:
+        "results/{study}/logs/score_combined/{model}/{method}.tsv"
+    wildcard_constraints:
+        model="full",
+        method=paths.COMBINED,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        spec=spec("seed"),
+        code=identity.code("score_combined"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_combined"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
+        " --scores {input.scores}"
+        " --queries {input.queries}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
 # Gradient dot, TRAK and EK-FAC from few draws.
 rule sweep_draws:
     input:

@@ -10,6 +10,9 @@ rule numbers:
         removal="results/{study}/removal/all/removal.json",
         overestimate="results/{study}/overestimate/all/overestimate.json",
         prevalence="results/{study}/prevalence/all/prevalence.json",
+        prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
+        counterfactual=of_judged("results/{study}/counterfactual/all/counterfactual.json"),
+        overlap=of_judged("results/{study}/overlap/all/overlap.json"),
         ablation=ablation("results/{study}/ablation/all/ablation.json", "main"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
@@ -36,6 +39,9 @@ rule numbers:
         " --removal {input.removal}"
         " --overestimate {input.overestimate}"
         " --prevalence {input.prevalence}"
+        " --prefilter {input.prefilter}"
+        " --counterfactual {input.counterfactual}"
+        " --overlap {input.overlap}"
         " --ablation {input.ablation}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
@@ -59,6 +65,13 @@ rule tables:
         targets=report(
             "results/{study}/summary/tables/targets.md",
             caption="../report/targets_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
+        mucs_csv="results/{study}/summary/tables/mucs.csv",
+        mucs=report(
+            "results/{study}/summary/tables/mucs.md",
+            caption="../report/mucs_table.rst",
             category="{study}",
             subcategory="Tables",
         ),

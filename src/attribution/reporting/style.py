@@ -74,6 +74,16 @@ METHODS = {
     "ekfac_squared_norm": "EK-FAC of the squared norm",
     "ensemble_trak": "TRAK, ensemble",
     "ensemble_ekfac": "EK-FAC, ensemble",
+    "mucs_unbounded": "MUCS, unbounded",
+    "mucs_forget_only": "MUCS, retaining nothing",
+    "mucs_difference": "MUCS, differences",
+    "mucs_per_example": "MUCS, noise per example",
+    "mucs_independent": "MUCS, noise per model",
+    "mucs_whole_grid": "MUCS, whole grid",
+    "mucs_trained_noise": "MUCS, noise of training",
+    "mucs_few_draws": "MUCS, few draws",
+    "mucs_all": "MUCS, all parameters",
+    "mucs_all_difference": "MUCS, all, differences",
 }
 QUANTITIES = {
     "loss": "Loss",
@@ -91,8 +101,17 @@ FAMILIES = {  # methods that share a panel or a colour, by the first words of th
     "Ensembles": ("ablation",),
     "Curvature": ("kfac", "diagonal", "exact_ggn", "dense_ggn"),
     "EK-FAC": ("ekfac", "ensemble_ekfac"),
+    "Unlearning": ("mucs", "ascent", "forward_inf", "abu", "abu_plus"),
 }
-_FAMILY_COLOURS = {"EK-FAC": 0, "Kernels": 1, "Curvature": 2, "Gradients": 3, "Other": 4, "Ensembles": 5}
+_FAMILY_COLOURS = {
+    "EK-FAC": 0,
+    "Kernels": 1,
+    "Curvature": 2,
+    "Gradients": 3,
+    "Other": 4,
+    "Ensembles": 5,
+    "Unlearning": 6,
+}
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
 _SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
 _MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods

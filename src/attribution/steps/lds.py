@@ -6,6 +6,7 @@ loss, and replicates for the other targets under names with `.<target>` at their
 """
 
 from attribution.core.store import load_tensors, save_json, save_tensors
+from attribution.evaluation import folds
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
 from attribution.steps.outcomes import query_kinds, retrained_for
@@ -24,17 +25,14 @@ def run(job: Job) -> None:
     settings = job.spec["evaluation"]
     targets = dict.fromkeys([MAIN, *job.spec["measurement"]["quantities"]])
     models = retrained_for(job.inputs["subsets"], job.inputs["losses"], scores.shape[-1], targets)
-    judged = evaluate_targets(
-        scores if dampings is not None else scores[0],
-        dampings,
-        job.spec["methods"][job.spec["job"]["base"]].get("damping"),
-        models[MAIN].masks,
-        {target: found.outcomes for target, found in models.items()},
-        query_kinds(job.input("queries")),
-        job.spec["seed"],
-        settings["bootstrap"],
-        settings["coverage"],
-    )
+    kinds, options = query_kinds(job.input("queries")), (job.spec["seed"], settings["bootstrap"], settings["coverage"])
+    masks, outcomes = models[MAIN].masks, {target: found.outcomes for target, found in models.items()}
+    if "folds" in scored:  # fitted to halves of the retrained models
+        judged = folds.evaluate_targets(scores, masks, outcomes, kinds, *options)
+    else:
+        layers = scores if dampings is not None else scores[0]
+        default = job.spec["methods"][job.spec["job"]["base"]].get("damping")
+        judged = evaluate_targets(layers, dampings, default, masks, outcomes, kinds, *options)
     record, arrays = judged.pop(MAIN)
     for target, (_, spread) in judged.items():
         arrays |= {f"{name}.{target}": value for name, value in spread.items() if name.startswith("replicates_")}

@@ -13,7 +13,7 @@ from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.intervals import difference
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
-from attribution.reporting import numbers
+from attribution.reporting import numbers, unlearning_numbers
 from attribution.reporting.ablation import ablation_numbers
 
 OUTPUTS = {"numbers.json": "tolerance"}
@@ -53,6 +53,12 @@ def run(job: Job) -> None:
     parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
     path = job.input("prevalence")
     parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs.get("prefilter", []):
+        parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs.get("counterfactual", []):
+        parts.append(unlearning_numbers.counterfactual_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs.get("overlap", []):
+        parts.append(unlearning_numbers.overlap_numbers(load_json(path), *_origin(path)))
     for path in job.inputs.get("ablation", []):  # one, or none in a study without encoded ensembles
         parts.append(ablation_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))

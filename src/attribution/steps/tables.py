@@ -1,15 +1,15 @@
 """The study's tables: scores, scores by target and the papers' claims from its reported numbers, and the benchmarks.
 
-Writes lds, targets and claims, each .csv and .md, and peers.md, the table of the benchmarks as they were last run.
+Writes lds, targets, claims and mucs (its ablations), each .csv and .md, and peers.md, the benchmarks as last run.
 """
 
 from attribution.core.store import load_json, save_text
 from attribution.provenance.job import Job, main
-from attribution.reporting import claims, tables
+from attribution.reporting import claims, mucs_table, tables
 from attribution.workflow.config import read_yaml
 
 OUTPUTS = {
-    **{f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims") for ending in ("csv", "md")},
+    **{f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims", "mucs") for ending in ("csv", "md")},
     "peers.md": "tolerance",
 }
 
@@ -24,6 +24,8 @@ def run(job: Job) -> None:
     save_text(job.out / "targets.md", tables.targets_markdown(numbers) + "\n")
     save_text(job.out / "claims.csv", claims.claims_csv(claimed, numbers))
     save_text(job.out / "claims.md", claims.claims_markdown(claimed, numbers) + "\n")
+    save_text(job.out / "mucs.csv", mucs_table.mucs_csv(numbers))
+    save_text(job.out / "mucs.md", mucs_table.mucs_markdown(numbers) + "\n")
     save_text(job.out / "peers.md", tables.peers_markdown(job.input("peers").read_text(encoding="utf-8")) + "\n")
 
 

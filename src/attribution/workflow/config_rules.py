@@ -167,7 +167,65 @@ def _ablation(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _more(value: float, key: str, limit: float) -> str:
+def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
+    section = config.get("unlearning", {"banks": {}, "kinds": {}})
+    for method, settings in config["methods"].items():
+        for key, place in (("unlearned", "kinds"), ("bank", "banks")):
+            named = settings.get(key)
+            if named is not None and named not in section[place]:
+                known = ", ".join(section[place]) or "there are none"
+                return f"methods.{method}.{key}", f"{named!r} is none of unlearning.{place} ({known})"
+    kinds, curvature = section["kinds"], config["curvature"]["kinds"]
+    for kind, settings in kinds.items():
+        if kind.startswith("mirrored") and settings["batch"] > config["data"]["train"]:
+            return f"unlearning.kinds.{kind}.batch", _more(settings["batch"], "data.train", config["data"]["train"])
+        if settings.get("inverse", "diagonal") not in ("diagonal", *curvature):
+            return (
+                f"unlearning.kinds.{kind}.inverse",
+                f"{settings['inverse']!r} is neither diagonal nor one of curvature.kinds ({', '.join(curvature)})",
+            )
+    prefilter, methods = section.get("prefilter"), config["methods"]
+    if prefilter is None:
+        return None
+    if absent := [name for name in (prefilter["method"], *prefilter["by"]) if name not in methods]:
+        return "unlearning.prefilter", f"{', '.join(absent)} not among the study's methods"
+    if methods[prefilter["method"]].get("score") != "skew":
+        return "unlearning.prefilter.method", f"{prefilter['method']!r} is not scored by a skew"
+    if max(prefilter["candidates"]) + prefilter["sample"] > config["data"]["train"]:
+        size = f"{max(prefilter['candidates'])} with unlearning.prefilter.sample {prefilter['sample']}"
+        return "unlearning.prefilter.candidates", _more(size, "data.train", config["data"]["train"])
+    return None
+
+
+def _combined(config: dict[str, Any]) -> tuple[str, str] | None:
+    for method, settings in config["methods"].items():
+        for name in settings.get("members", []):
+            if name not in config["methods"] or "members" in config["methods"][name]:
+                return f"methods.{method}.members", f"{name!r} is no method of the study that is not itself combined"
+    return None
+
+
+def _counterfactual(config: dict[str, Any]) -> tuple[str, str] | None:
+    choice = config.get("counterfactual")
+    if choice is None:
+        return None
+    if absent := [method for method in choice["methods"] if method not in config["methods"]]:
+        return "counterfactual.methods", f"{', '.join(absent)} not among the study's methods"
+    joint, generated, train = choice["joint"], config["queries"]["generated"], config["data"]["train"]
+    for key, count in (("leave.queries", choice["leave"]["queries"]), ("joint.queries", joint["queries"])):
+        if count > generated:
+            return f"counterfactual.{key}", _more(count, "queries.generated", generated)
+    if joint["queries"] + joint["controls"] > generated:
+        both = f"{joint['controls']} with joint.queries {joint['queries']}"
+        return "counterfactual.joint.controls", _more(both, "queries.generated", generated)
+    for key, most in (("leave", choice["leave"]["count"]), ("joint", joint["count"] * joint["queries"])):
+        left = train - config["training"]["batch"]
+        if most > left:
+            return f"counterfactual.{key}.count", _more(most, "what leaves a batch of data.train", left)
+    return None
+
+
+def _more(value: float | str, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
 
 
@@ -185,4 +243,7 @@ RULES = (
     _removal,
     _compare,
     _ablation,
+    _unlearning,
+    _counterfactual,
+    _combined,
 )

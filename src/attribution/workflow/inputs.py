@@ -106,6 +106,82 @@ def ends(studies: Studies, always: list[str], ablation: list[str], members: list
     ]
 
 
+def of_unlearned(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every part of the queries, unlearned as the config of the wildcard {method} says."""
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        kind = config["methods"][wildcards.method]["unlearned"]
+        parts = paths.query_parts(config)
+        return [pattern.format(study=wildcards.study, unlearned=kind, part=part) for part in parts]
+
+    return of
+
+
+def of_inverse(studies: Studies, pattern: str) -> Files:
+    """`pattern` for the kind of curvature that the wildcard {unlearned} inverts, nothing where that is a diagonal."""
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        inverse = config["unlearning"]["kinds"][wildcards.unlearned]["inverse"]
+        parts = paths.parts(config) if "{part}" in pattern else [""]
+        found = [pattern.format(study=wildcards.study, inverse=inverse, part=part) for part in parts]
+        return [] if inverse == "diagonal" else found
+
+    return of
+
+
+def of_prefilter(studies: Studies, pattern: str) -> Files:
+    """`pattern` for the method that a prefilter is compared with, or with {by} for those that choose its candidates.
+
+    Nothing for a study without unlearning.prefilter.
+    """
+
+    def of(wildcards: Any) -> list[str]:
+        config = studies[wildcards.study]
+        choice = config.get("unlearning", {}).get("prefilter")
+        if choice is None:
+            return []
+        settings = config["methods"][choice["method"]]
+        parts = paths.query_parts(config) if "{part}" in pattern else [""]
+        cheap = choice["by"] if "{by}" in pattern else [""]
+        return [
+            pattern.format(study=wildcards.study, **settings, part=part, by=name) for part in parts for name in cheap
+        ]
+
+    return of
+
+
+def of_counterfactuals(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every cohort of counterfactual retraining; nothing for a study without the section."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, cohort=name) for name in paths.counterfactuals(studies[wildcards.study])
+    ]
+
+
+def of_members(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every method that the ensemble {method} puts together, as its config lists them."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, method=name)
+        for name in studies[wildcards.study]["methods"][wildcards.method]["members"]
+    ]
+
+
+def of_judged_methods(studies: Studies, pattern: str) -> Files:
+    """`pattern` for every method that counterfactual retraining judges, in the config's order."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, method=name)
+        for name in studies[wildcards.study]["counterfactual"]["methods"]
+    ]
+
+
+def of_judged(studies: Studies, pattern: str) -> Files:
+    """`pattern` where the study is judged by counterfactual retraining, else nothing."""
+    return lambda wildcards: (
+        [pattern.format(study=wildcards.study)] if "counterfactual" in studies[wildcards.study] else []
+    )
+
+
 def of_set(wildcards: Any) -> str:
     """The images of a set: the training set or the queries."""
     place = {"train": "data/images/train", "queries": "queries/all/queries"}[wildcards.set]

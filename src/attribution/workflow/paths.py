@@ -8,6 +8,8 @@ are cut at multiples of design.cohort, so a larger design keeps the names of all
 trained models.
 `without10_ekfac` are the models retrained without the top 10% of examples by a method's scores, query by query;
 `without0_random`, without anything removed, is what they are compared with.
+`leave50_mucs` are models retrained without the top 50 examples of one query each, `joint20_mucs` those without the top
+20 of all queries together, beside a random removal of the same size; `leave0_random` those without any removal.
 `enc1000` is the encoded ensemble of the first 1,000 images, `loo256` are models of the first 256 without one unit each.
 """
 
@@ -29,13 +31,18 @@ REMOVED = r"without\d+_[a-z][a-z0-9_]*"
 ENCODED = r"enc\d+"
 LEFT_OUT = r"loo\d+"
 ABLATED = rf"{ENCODED}|{LEFT_OUT}"
-COHORT = rf"{DESIGNED}|{REMOVED}|{ABLATED}"
+COUNTED = r"(?:leave|joint)\d+_[a-z][a-z0-9_]*"
+COHORT = rf"{DESIGNED}|{REMOVED}|{ABLATED}|{COUNTED}"
 
 KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
 ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
 ABLATION = "ablation"
-ENSEMBLE = r"ensemble_[a-z0-9_]+"
+ENSEMBLE = r"ensemble_(?!rank|stack)[a-z0-9_]+"  # of models
+COMBINED = r"ensemble_(?:rank|stack)(?:_[a-z0-9]+)*"  # of methods
+UNLEARNING = r"(?:mucs|ascent|forward_inf|abu|abu_plus)(?:_[a-z0-9]+)*"
+DESCENT = r"(?:mirrored|ascent)(?:_[a-z0-9]+)*"  # kinds of unlearning, by the first word of their names
+NEWTON = r"newton(?:_[a-z0-9]+)*"
 _PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
 
 
@@ -74,6 +81,19 @@ class Removal:
 
 
 @dataclass(frozen=True)
+class Counterfactual:
+    """Models retrained without the top `count` examples by `ranking`, of each query (leave) or of all (joint)."""
+
+    stream: str
+    count: int
+    ranking: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream}{self.count}_{self.ranking}"
+
+
+@dataclass(frozen=True)
 class Ablated:
     """Models of the first `size` images: an encoded ensemble (enc), or each without one unit (loo)."""
 
@@ -88,7 +108,7 @@ class Ablated:
 FULL = Cohort("full", 0, 0, 0)
 
 
-def parse(name: str) -> Cohort | Removal | Ablated:
+def parse(name: str) -> Cohort | Removal | Ablated | Counterfactual:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
     if name == "full":
         return FULL
@@ -96,6 +116,10 @@ def parse(name: str) -> Cohort | Removal | Ablated:
         return Removal(int(match[1]), match[2])
     if (match := re.fullmatch(r"(enc|loo)(\d+)", name)) and Ablated(match[1], int(match[2])).name == name:
         return Ablated(match[1], int(match[2]))
+    if match := re.fullmatch(r"(leave|joint)(\d+)_(\w+)", name):
+        found = Counterfactual(match[1], int(match[2]), match[3])
+        if found.name == name:
+            return found
     if match := _PARTS.fullmatch(name):
         cohort = Cohort(match[1], int(match[2]), int(match[3]), int(match[4]))
         if cohort.name == name and cohort.first <= cohort.last:
@@ -133,6 +157,16 @@ def parts(config: dict[str, Any]) -> list[str]:
     return [f"{first:03d}_{min(first + shard, examples) - 1:03d}" for first in range(0, examples, shard)]
 
 
+def query_parts(config: dict[str, Any]) -> list[str]:
+    """The parts of the queries that jobs of unlearning work on: unlearning.cohort each, in order; or all in one."""
+    queries, cohort = sum(config["queries"].values()), config["unlearning"]["cohort"]
+    return (
+        ["all"]
+        if cohort >= queries
+        else [f"{first:03d}_{min(first + cohort, queries) - 1:03d}" for first in range(0, queries, cohort)]
+    )
+
+
 def rows(part: str) -> dict[str, int]:
     """First and last example of a part of the training set; nothing for the part of all queries."""
     return {} if part == "all" else dict(zip(("first", "last"), map(int, part.split("_")), strict=True))
@@ -150,3 +184,13 @@ def removals(config: dict[str, Any]) -> list[str]:
 def encoded(config: dict[str, Any]) -> list[str]:
     """The encoded ensembles of a study, one for each of ablation.sizes; none where not asked for."""
     return [Ablated("enc", size).name for size in config.get("ablation", {}).get("sizes", [])]
+
+
+def counterfactuals(config: dict[str, Any]) -> list[str]:
+    """The cohorts of counterfactual retraining: nothing removed, then leave and joint of each method; maybe none."""
+    choice = config.get("counterfactual")
+    if choice is None:
+        return []
+    streams = [(stream, choice[stream]["count"]) for stream in ("leave", "joint")]
+    chosen = [Counterfactual(stream, count, method) for method in choice["methods"] for stream, count in streams]
+    return [Counterfactual("leave", 0, "random").name, *(cohort.name for cohort in chosen)]

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a 
 
 DESIGNED = ["full", "crn0_000_007", "crn1_000_007", "own0_000_003", "own1_000_003"]
 REMOVED = ["without0_random", "without25_random", "without25_ekfac"]
+COUNTED = ["leave0_random", "leave4_random", "joint3_random"]
 PARTS = ["000_019", "020_039"]
 METHODS = {
     "score_similarity": ["random", "pixel_l2"],
@@ -23,11 +24,14 @@ METHODS = {
     "score_curvature": ["diagonal"],
     "score_influence": ["ekfac"],
     "score_ensemble": ["ensemble_trak"],
+    "score_combined": ["ensemble_stack"],
+    "score_unlearning": ["mucs", "abu_plus"],
 }
 GRADIENTS = ["full_train_loss", "full_train_squared_norm", "seed1_train_loss"]
 JOBS = {
     *("dataset", "queries", "checkpoints", "checkpoint_products", "sweep_draws", "lds_draws", "ceiling", "removal"),
-    *("overestimate", "prevalence", "numbers", "tables", "figures"),
+    *("overestimate", "prevalence", "numbers", "tables", "figures", "prefilter", "overlap", "counterfactual"),
+    *("reference/main", "unlearn/mirrored_all", "unlearn_newton/newton_ekfac_all"),
     *(f"gradients/{name}_{part}" for name in GRADIENTS for part in PARTS),
     *(f"gradients/{model}_queries_loss_all" for model in ("full", "seed1")),
     *(f"gradients/full_queries_{of}_all" for of in ("squared_norm", "journey")),
@@ -37,7 +41,8 @@ JOBS = {
     *(f"rotate/full_model_train_loss_{part}" for part in PARTS),
     *(f"design/{cohort}" for cohort in [*DESIGNED, "seeds0_001_001"]),
     *(f"remove/{cohort}" for cohort in REMOVED),
-    *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, "seeds0_001_001"]),
+    *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, *COUNTED, "seeds0_001_001"]),
+    *(f"{rule}/{cohort}" for rule in ("leave_k_out", "regenerate") for cohort in COUNTED),
     *(f"measure/{cohort}" for cohort in DESIGNED[1:] + REMOVED),
     *(f"{rule}/full_{method}" for rule, methods in METHODS.items() for method in methods),
     "score_gradients/seed1_trak",
@@ -48,13 +53,16 @@ SUMMARY = "numbers tables figures"
 SCORED = f"overestimate prevalence {SUMMARY}"  # what reads the scores of all methods
 WITHOUT = "remove/* train/without* measure/without* removal overestimate"  # the models of all examples are among them
 WITHOUT_EKFAC = "remove/without25_ekfac train/without25_ekfac measure/without25_ekfac removal"
-JUDGED = f"lds/* lds_draws ceiling {WITHOUT} {SCORED}"  # a ranking of examples is made at a damping that LDS chooses
+COUNTERFACTUAL = "leave_k_out/* train/leave* train/joint* regenerate/* counterfactual overlap"
+# A ranking of examples is made at a damping that LDS chooses.
+JUDGED = f"lds/* lds_draws ceiling score_combined/* {WITHOUT} {COUNTERFACTUAL} {SCORED}"
 QUERIED = (
     "queries gradients/*_queries_* gram/* rotate/*_queries_* checkpoint_products score_*/* sweep_draws measure/* "
-    f"{JUDGED}"
+    f"unlearn*/* prefilter {JUDGED}"
 )
+NEWTON = "unlearn_newton/* score_unlearning/full_abu_plus score_combined/* lds/abu_plus lds/ensemble_stack"
 CURVED = "factors/* basis/* eigenvalues/* rotate/*"
-TRAINED = f"train/* checkpoints gradients/* {CURVED} {QUERIED}"
+TRAINED = f"train/* reference/* checkpoints gradients/* {CURVED} {QUERIED}"
 CONFIG = "config/tiny.yaml"
 TRAK = "src/attribution/methods/trak.py"
 CODE = "\nSPARE = 1\n"
@@ -82,7 +90,7 @@ SOME = {
     "code of one method": (
         [(TRAK, "", CODE)],
         "score_gradients/full_trak score_gradients/seed1_trak score_ensemble/* sweep_draws lds/trak lds/ensemble_trak "
-        f"lds_draws {SCORED}",
+        f"lds_draws score_combined/* lds/ensemble_stack {SCORED}",
     ),
     "code of training": ([("src/attribution/training/loop.py", "", CODE)], TRAINED),
     "code of one step": ([("src/attribution/steps/tables.py", "", CODE)], "tables"),
@@ -94,17 +102,17 @@ SOME = {
     "training.steps": (lambda study: study["training"].update(steps=21), TRAINED),
     "curvature.draws": (
         lambda study: study["curvature"]["kinds"]["model"].update(draws=3),
-        f"{CURVED} score_influence/* sweep_draws lds/ekfac lds_draws {WITHOUT_EKFAC} {SCORED}",
+        f"{CURVED} score_influence/* sweep_draws lds/ekfac lds_draws {NEWTON} {WITHOUT_EKFAC} {SCORED}",
     ),
     "gradients.draws": (
         lambda study: study["gradients"].update(draws=5),
         "gradients/* gram/* rotate/* score_gradients/* score_ensemble/* score_curvature/* score_influence/* "
-        f"lds/gradient_* lds/*trak lds/diagonal lds/ekfac {WITHOUT_EKFAC} {SCORED}",
+        f"lds/gradient_* lds/*trak lds/diagonal lds/ekfac {NEWTON} {WITHOUT_EKFAC} {SCORED}",
     ),
     "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* {JUDGED}"),
     "evaluation.bootstrap": (
         lambda study: study["evaluation"].update(bootstrap=30),
-        f"lds/* lds_draws ceiling removal {SCORED}",  # no interval has a say in who is removed
+        f"lds/* lds_draws ceiling removal prefilter counterfactual overlap {SCORED}",  # no interval says who is removed
     ),
     "draws_sweep.draws": (
         lambda study: study["draws_sweep"].update(draws=[3, 4]),
@@ -113,9 +121,21 @@ SOME = {
     "removal.replicates": (lambda study: study["removal"].update(replicates=2), f"{WITHOUT} {SUMMARY}"),
     "a method's dampings": (
         lambda study: study["methods"]["dtrak"].update(dampings=[0.1, 20.0]),
-        f"score_gradients/full_dtrak lds/dtrak {SCORED}",
+        f"score_gradients/full_dtrak lds/dtrak prefilter {SCORED}",
     ),
     "queries.generated": (lambda study: study["queries"].update(generated=2), QUERIED),
+    "code of scoring by unlearning": (
+        [("src/attribution/unlearning/skew.py", "", CODE)],
+        f"score_unlearning/* lds/mucs lds/abu_plus prefilter {SCORED}",  # and no model is unlearned anew
+    ),
+    "unlearning.kinds": (
+        lambda study: study["unlearning"]["kinds"]["mirrored"].update(max_steps=3),
+        f"unlearn/* score_unlearning/full_mucs lds/mucs prefilter {SCORED}",
+    ),
+    "counterfactual.joint": (
+        lambda study: study["counterfactual"]["joint"].update(queries=2),
+        f"leave_k_out/* train/leave* train/joint* regenerate/* counterfactual {SUMMARY}",
+    ),
     "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
     "queries.heldout": (lambda study: study["queries"].update(heldout=3), QUERIED),
     "a pinned package": ([(PINS, "\nnumpy==", "\nnumpy==0")], "*"),
