@@ -61,6 +61,15 @@ def test_everything_is_copied_with_its_receipts(root: Path) -> None:
     assert numbers["demo/cost.overhead.share"]["value"] == pytest.approx(0.2)  # 10 s of work in 12.5 s of jobs
 
 
+def test_encoded_ensembles_are_published_where_a_study_has_them(root: Path) -> None:
+    publish(root, "demo")
+    assert not (root / "results/published/demo/ablation").exists()
+    job(root, "summary/ablation", {"ablation.md": "| |\n", "radius.png": "x"}, "ablation_report")
+    publish(root, "demo")
+    found = {path.name for path in (root / "results/published/demo/ablation").iterdir()}
+    assert found == {"ablation.md", "radius.png"}
+
+
 def test_a_second_time_replaces_the_first(root: Path) -> None:
     publish(root, "demo")
     (root / "results/published/demo/old.txt").write_text("left over")
