@@ -82,6 +82,15 @@ def test_a_broken_file_far_below_is_refused(root: Path) -> None:
         publish(root, "demo")
 
 
+def test_encoded_ensembles_are_published_where_a_study_has_them(root: Path) -> None:
+    publish(root, "demo")
+    assert not (root / "results/published/demo/ablation").exists()
+    job(root, "summary/ablation", {"ablation.md": "| |\n", "radius.png": "x"}, "ablation_report")
+    publish(root, "demo")
+    found = {path.name for path in (root / "results/published/demo/ablation").iterdir()}
+    assert found == {"ablation.md", "radius.png"}
+
+
 def test_a_second_time_replaces_the_first(root: Path) -> None:
     publish(root, "demo")
     (root / "results/published/demo/old.txt").write_text("left over")
