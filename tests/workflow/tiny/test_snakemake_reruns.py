@@ -27,7 +27,7 @@ METHODS = {
 GRADIENTS = ["full_train_loss", "full_train_squared_norm", "seed1_train_loss"]
 JOBS = {
     *("dataset", "queries", "checkpoints", "checkpoint_products", "sweep_draws", "lds_draws", "ceiling", "removal"),
-    *("prevalence", "numbers", "tables", "figures"),
+    *("overestimate", "prevalence", "numbers", "tables", "figures"),
     *(f"gradients/{name}_{part}" for name in GRADIENTS for part in PARTS),
     *(f"gradients/{model}_queries_loss_all" for model in ("full", "seed1")),
     *(f"gradients/full_queries_{of}_all" for of in ("squared_norm", "journey")),
@@ -38,7 +38,7 @@ JOBS = {
     *(f"design/{cohort}" for cohort in [*DESIGNED, "seeds0_001_001"]),
     *(f"remove/{cohort}" for cohort in REMOVED),
     *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, "seeds0_001_001"]),
-    *(f"measure/{cohort}" for cohort in DESIGNED + REMOVED),
+    *(f"measure/{cohort}" for cohort in DESIGNED[1:] + REMOVED),
     *(f"{rule}/full_{method}" for rule, methods in METHODS.items() for method in methods),
     "score_gradients/seed1_trak",
     *(f"lds/{method}" for methods in METHODS.values() for method in methods),
@@ -47,9 +47,14 @@ JOBS = {
 SUMMARY = "numbers tables figures"
 WITHOUT = "remove/* train/without* measure/without* removal"  # rankings of examples are made of scores and their LDS
 WITHOUT_EKFAC = "remove/without25_ekfac train/without25_ekfac measure/without25_ekfac removal"
-JUDGED = f"lds/* lds_draws ceiling {WITHOUT} {SUMMARY}"
-QUERIED = f"queries gradients/queries_* gram/* rotate/queries_* score_*/* sweep_draws measure/* {JUDGED}"
-TRAINED = f"train/* curvature gradients/* rotate/* {QUERIED}"
+COLLECTED = f"overestimate prevalence {SUMMARY}"  # what reads every method's scores
+CURVATURE = "factors/* basis/* eigenvalues/* rotate/*"
+JUDGED = f"lds/* lds_draws ceiling {WITHOUT} {COLLECTED}"
+QUERIED = (
+    "queries gradients/*_queries_* gram/* rotate/*_queries_* checkpoint_products score_*/* sweep_draws measure/* "
+    f"{JUDGED}"
+)
+TRAINED = f"train/* checkpoints {CURVATURE} gradients/* {QUERIED}"
 CONFIG = "config/tiny.yaml"
 TRAK = "src/attribution/methods/trak.py"
 CODE = "\nSPARE = 1\n"
@@ -74,7 +79,11 @@ NOTHING = {
 }
 
 SOME = {
-    "code of one method": ([(TRAK, "", CODE)], f"score_gradients/trak sweep_draws lds/trak lds_draws {SUMMARY}"),
+    "code of one method": (
+        [(TRAK, "", CODE)],
+        "score_gradients/full_trak score_gradients/seed1_trak score_ensemble/* sweep_draws lds/trak lds/ensemble_trak "
+        f"lds_draws {COLLECTED}",
+    ),
     "code of training": ([("src/attribution/training/loop.py", "", CODE)], TRAINED),
     "code of one step": ([("src/attribution/steps/tables.py", "", CODE)], "tables"),
     "command of a rule": (
@@ -83,14 +92,19 @@ SOME = {
     ),
     "seed": (lambda study: study.update(seed=1), "*"),
     "training.steps": (lambda study: study["training"].update(steps=21), TRAINED),
-    "curvature.draws": (
-        lambda study: study["curvature"].update(draws=3),
-        f"curvature rotate/* score_influence/* sweep_draws lds/ekfac lds_draws {WITHOUT_EKFAC} {SUMMARY}",
+    "two training values swapped": (lambda study: study["training"].update(batch=2, warmup_steps=8), TRAINED),
+    "checkpoints.draws": (
+        lambda study: study["checkpoints"].update(draws=3),
+        f"checkpoint_products score_checkpoints/* lds/tracin {COLLECTED}",
+    ),
+    "draws of a kind of curvature": (
+        lambda study: study["curvature"]["kinds"]["model"].update(draws=3),
+        f"{CURVATURE} score_influence/* sweep_draws lds/ekfac lds_draws {WITHOUT_EKFAC} {COLLECTED}",
     ),
     "gradients.draws": (
         lambda study: study["gradients"].update(draws=5),
-        "gradients/* gram/* rotate/* score_gradients/* score_curvature/* score_influence/* lds/gradient_* lds/*trak "
-        f"lds/diagonal lds/ekfac {WITHOUT_EKFAC} {SUMMARY}",
+        "gradients/* gram/* rotate/* score_gradients/* score_curvature/* score_influence/* score_ensemble/* "
+        f"lds/gradient_* lds/*trak lds/diagonal lds/ekfac {WITHOUT_EKFAC} {COLLECTED}",
     ),
     "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* {JUDGED}"),
     "evaluation.bootstrap": (lambda study: study["evaluation"].update(bootstrap=30), JUDGED),
@@ -98,11 +112,12 @@ SOME = {
         lambda study: study["draws_sweep"].update(draws=[3, 4]),
         "sweep_draws lds_draws figures",
     ),
-    "removal.replicates": (lambda study: study["removal"].update(replicates=2), f"{WITHOUT} {SUMMARY}"),
+    "removal.replicates": (lambda study: study["removal"].update(replicates=2), f"{WITHOUT} overestimate {SUMMARY}"),
     "a method's dampings": (
         lambda study: study["methods"]["dtrak"]["dampings"].append(20.0),
-        f"score_gradients/dtrak lds/dtrak {SUMMARY}",
+        f"score_gradients/full_dtrak lds/dtrak {COLLECTED}",
     ),
+    "sampling.steps": (lambda study: study["sampling"].update(steps=6), QUERIED),
     "queries.generated": (lambda study: study["queries"].update(generated=2), QUERIED),
     "two values swapped": (lambda study: study["queries"].update(generated=5, training=3), QUERIED),
     "queries.heldout": (lambda study: study["queries"].update(heldout=3), QUERIED),
@@ -205,18 +220,18 @@ def test_a_larger_removal_trains_just_that(tree, configure, planned) -> None:
 
 def test_a_new_method_makes_its_scores_and_what_collects_them(tree, configure, planned) -> None:
     configure(lambda study: study["methods"].update(kfac=study["methods"]["ekfac"]))
-    assert planned(tree) == {"score_influence/kfac", "lds/kfac"} | of(SUMMARY)
+    assert planned(tree) == {"score_influence/full_kfac", "lds/kfac"} | of(COLLECTED)
 
 
 def test_a_new_method_makes_the_gradients_that_it_needs(tree, configure, planned) -> None:
     configure(lambda study: study["methods"].update(dtrak_l1=study["methods"]["dtrak"] | {"feature": "l1_norm"}))
-    new = {"gradients/train_l1_norm", "gradients/queries_l1_norm", "gram/l1_norm", "score_gradients/dtrak_l1"}
-    assert planned(tree) == new | {"lds/dtrak_l1"} | of(SUMMARY)
+    new = {f"gradients/full_train_l1_norm_{part}" for part in PARTS} | {"gram/full_squared_norm_l1_norm_none"}
+    assert planned(tree) == new | {"score_gradients/full_dtrak_l1", "lds/dtrak_l1"} | of(COLLECTED)
 
 
 def test_a_method_less_makes_what_collected_it(tree, configure, planned) -> None:
     configure(lambda study: study["methods"].pop("gradient_cosine"))
-    assert planned(tree) == of(SUMMARY)
+    assert planned(tree) == of(COLLECTED)
 
 
 @pytest.mark.parametrize(
@@ -236,5 +251,5 @@ def test_a_deleted_final_file_is_made_again(name, jobs, tree, planned) -> None:
 
 def test_a_deleted_intermediate_file_reruns_nothing(tree, planned) -> None:
     """What was made of it is there; its folder may be deleted to save space."""
-    (tree / "results/tiny/gradients/train_loss/gradients.safetensors").unlink()
+    (tree / "results/tiny/gradients/full/train/loss/000_019/gradients.safetensors").unlink()
     assert planned(tree) == set()
