@@ -11,6 +11,7 @@ VENV := .venv
 STAMP := $(VENV)/attribution-lock
 LOCK := envs/$(TORCH).lock.txt
 PEERS := .peers/attribution-lock
+CRATE := .crate/attribution-lock
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -25,7 +26,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(TORCH))
   .PHONY: $(STAMP)
 endif
 
-.PHONY: help env study smoke test bench lint locks clean-venv
+.PHONY: help env study smoke test audit bench lint locks clean-venv
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -40,8 +41,11 @@ study: env  ## run the study (STUDY=digits) and write results/<study>/report.htm
 smoke:  ## the whole workflow on a tiny study, in minutes
 	@$(MAKE) --no-print-directory study STUDY=smoke
 
-test: env $(PEERS)  ## run the tests
+test: env $(PEERS) $(CRATE)  ## run the tests
 	$(BIN)/pytest
+
+audit:  ## hold everything published against its receipts (needs Python alone)
+	@PYTHONPATH=src $(PYTHON) -m attribution audit
 
 bench: env $(PEERS)  ## time gradients and curvature, beside other libraries too (results/published/benchmarks)
 	$(BIN)/python benchmarks/peers.py
@@ -57,8 +61,8 @@ locks: env  ## resolve envs/requirements.in anew into both lock files
 	$(BIN)/python envs/lock.py cpu > envs/.lock.part && mv envs/.lock.part envs/cpu.lock.txt
 	$(BIN)/python envs/lock.py cuda > envs/.lock.part && mv envs/.lock.part envs/cuda.lock.txt
 
-clean-venv:  ## remove .venv and .peers
-	rm -rf $(VENV) .peers .peers.part
+clean-venv:  ## remove .venv, .peers and .crate
+	rm -rf $(VENV) .peers .peers.part .crate
 
 # The stamp goes first and comes last, so an interrupted installation never looks complete. A finished environment of
 # another lock is emptied: packages that the new lock does not name must not stay behind.
@@ -79,3 +83,9 @@ $(PEERS): envs/peers.lock.txt | env
 	$(PIP) install --no-deps --target .peers.part -r $<
 	@touch .peers.part/attribution-lock
 	@mv .peers.part .peers
+
+$(CRATE): envs/crate.lock.txt | env
+	@rm -rf .crate
+	@$(PYTHON) -m venv .crate
+	.crate/bin/python -m pip --quiet --disable-pip-version-check install -r $<
+	@touch $@

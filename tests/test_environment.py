@@ -29,7 +29,7 @@ def pins(name):
     return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines(name)}
 
 
-@pytest.mark.parametrize("name", ["cpu.lock.txt", "cuda.lock.txt", "peers.lock.txt"])
+@pytest.mark.parametrize("name", ["cpu.lock.txt", "cuda.lock.txt", "peers.lock.txt", "crate.lock.txt"])
 def test_locks_are_plain_sorted_pins(name):
     found = lines(name)
     assert [line for line in found if not PIN.fullmatch(line)] == []

@@ -42,7 +42,8 @@ def write(root: Path, study: str, out: Path) -> int:
     if found.faults:
         raise StudyError(f"{found.faults[0].where}: {found.faults[0].what}: no crate is made of a broken chain")
     ledger = found.ledger
-    jobs = sorted(chain.current(ledger), key=lambda folder: (ledger.receipts[folder]["run"]["started"], folder))
+    made = chain.current(ledger) & ledger.receipts.keys()
+    jobs = sorted(made, key=lambda folder: (ledger.receipts[folder]["run"]["started"], folder))
     steps = list(dict.fromkeys(ledger.receipts[folder]["step"] for folder in jobs))
     copied = _copy(ledger, steps, out)
     graph = describe(ledger, jobs, steps, copied)

@@ -100,6 +100,11 @@ SOME = {
     ),
     "seed": (lambda study: study.update(seed=1), "*"),
     "training.steps": (lambda study: study["training"].update(steps=21), TRAINED),
+    "two training values swapped": (lambda study: study["training"].update(batch=2, warmup_steps=8), TRAINED),
+    "checkpoints.draws": (
+        lambda study: study["checkpoints"].update(draws=3),
+        f"checkpoint_products score_checkpoints/* lds/tracin {SCORED}",
+    ),
     "curvature.draws": (
         lambda study: study["curvature"]["kinds"]["model"].update(draws=3),
         f"{CURVED} score_influence/* sweep_draws lds/ekfac lds_draws {NEWTON} {WITHOUT_EKFAC} {SCORED}",
@@ -123,6 +128,7 @@ SOME = {
         lambda study: study["methods"]["dtrak"].update(dampings=[0.1, 20.0]),
         f"score_gradients/full_dtrak lds/dtrak prefilter {SCORED}",
     ),
+    "sampling.steps": (lambda study: study["sampling"].update(steps=6), QUERIED),
     "queries.generated": (lambda study: study["queries"].update(generated=2), QUERIED),
     "code of scoring by unlearning": (
         [("src/attribution/unlearning/skew.py", "", CODE)],
