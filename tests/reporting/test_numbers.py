@@ -29,6 +29,7 @@ from attribution.reporting.tables import (
     lds_markdown,
     lds_table,
     methods,
+    methods_markdown,
     targets_csv,
     targets_markdown,
 )
@@ -190,6 +191,17 @@ def test_markdown_table() -> None:
         "| TRAK | 0.50 [0.46, 0.54] | 0.70 [0.66, 0.74] | 1 / 1 | 0.45 / 0.65 |",
         "| *Ceiling* | 0.90 [0.88, 0.92] | 0.90 [0.88, 0.92] |  |  |",
     ]
+
+
+def test_variants_stay_out_of_the_table_of_methods() -> None:
+    other = {"heldout": entry(0.6, 1.0), "training": entry(0.6, 1.0)}
+    variants = [
+        lds_numbers(name, other, "v.json", "v1") for name in ("ekfac_loss", "trak_count", "abu_plus", "ensemble_trak")
+    ]
+    numbers = assemble([study(), *variants])
+    shown = [line.split(" | ")[0] for line in methods_markdown(numbers).splitlines()[2:]]
+    assert shown == ["| EK-FAC", "| Pixel distance", "| TRAK", "| AbU+", "| TRAK, ensemble", "| *Ceiling*"]
+    assert methods_markdown(study()) == lds_markdown(study())
 
 
 def test_a_method_named_default_is_not_taken_for_a_variant() -> None:

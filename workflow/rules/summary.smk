@@ -61,6 +61,12 @@ rule tables:
             category="{study}",
             subcategory="Tables",
         ),
+        methods=report(
+            "results/{study}/summary/tables/methods.md",
+            caption="../report/lds_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
         targets_csv="results/{study}/summary/tables/targets.csv",
         targets=report(
             "results/{study}/summary/tables/targets.md",

@@ -12,6 +12,7 @@ import pandas as pd
 from attribution.errors import StudyError
 from attribution.reporting.numbers import Number, show
 from attribution.reporting.style import KINDS, name, quantity
+from attribution.workflow.fingerprint import method_module
 
 CEILING = "ceiling"
 MAIN = "loss"  # the target of the ids that name none
@@ -67,6 +68,16 @@ def lds_markdown(numbers: Mapping[str, Number]) -> str:
         cells.append(_joined([_shown(numbers, f"lds.{method}_default.{kind}").split(" [")[0] for kind in kinds]))
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def methods_markdown(numbers: Mapping[str, Number]) -> str:
+    """The same for the methods as they are, without variants: those that a module of attribution.methods is named for,
+    and ensembles.
+    """
+    plain = [method for method in methods(numbers) if method_module(method) in (method, "ensemble")]
+    ids = {f"{start}.{method}{end}" for method in plain for start in ("lds", "damping") for end in ("", "_default")}
+    ids.add(f"lds.{CEILING}")
+    return lds_markdown({key: entry for key, entry in numbers.items() if key.rpartition(".")[0] in ids})
 
 
 def targets(numbers: Mapping[str, Number]) -> list[str]:

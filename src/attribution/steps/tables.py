@@ -1,6 +1,7 @@
 """The study's tables: scores, scores by target and the papers' claims from its reported numbers, and the benchmarks.
 
-Writes lds, targets, claims and mucs (its ablations), each .csv and .md, and peers.md, the benchmarks as last run.
+Writes lds, targets, claims and mucs (its ablations), each .csv and .md; methods.md, lds without variants of methods;
+and peers.md, the benchmarks as last run.
 """
 
 from attribution.core.store import load_json, save_text
@@ -10,7 +11,7 @@ from attribution.workflow.config import read_yaml
 
 OUTPUTS = {
     **{f"{table}.{ending}": "tolerance" for table in ("lds", "targets", "claims", "mucs") for ending in ("csv", "md")},
-    "peers.md": "tolerance",
+    **{f"{table}.md": "tolerance" for table in ("methods", "peers")},
 }
 
 
@@ -20,6 +21,7 @@ def run(job: Job) -> None:
     claimed = claims.parse(read_yaml(job.input("claims")))
     save_text(job.out / "lds.csv", tables.lds_csv(numbers))
     save_text(job.out / "lds.md", tables.lds_markdown(numbers) + "\n")
+    save_text(job.out / "methods.md", tables.methods_markdown(numbers) + "\n")
     save_text(job.out / "targets.csv", tables.targets_csv(numbers))
     save_text(job.out / "targets.md", tables.targets_markdown(numbers) + "\n")
     save_text(job.out / "claims.csv", claims.claims_csv(claimed, numbers))
