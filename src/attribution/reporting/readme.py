@@ -7,9 +7,9 @@ A number:  <!-- n:lds.ekfac.heldout -->0.74<!-- /n -->  or  0.74 [0.70, 0.78]  o
 
 `table:digits_unet/lds` and `n:digits_unet/lds.ekfac.heldout` take the numbers of another study, which the caller adds
 under ids with that prefix (`prefixed`). `table:lds` and `table:methods` are made of the numbers; other tables
-(`table:claims`, `table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps the decimals that
-it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and hours; two numbers
-in brackets are the interval. `update` rewrites, `stale` says what update would change.
+(`table:claims`, `table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps
+the decimals that it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and
+hours; two numbers in brackets are the interval. `update` rewrites, `stale` says what update would change.
 """
 
 import re
