@@ -9,6 +9,7 @@ import pytest
 from attribution.core.store import save_json
 from attribution.errors import StudyError
 from attribution.provenance import receipt
+from attribution.provenance.marks import pages
 from attribution.reporting.publish import publish, published, tables
 from attribution.reporting.readme import stale, update
 
@@ -143,8 +144,10 @@ def test_an_unfinished_study_is_refused(root: Path) -> None:
         publish(root, "demo")
 
 
-def test_readme_says_what_is_published_and_stays_short() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert stale(text, published(ROOT), tables(ROOT)) == []
-    assert len(text.splitlines()) < 200
-    assert text.count("<!-- n:") >= 5  # its numbers are marked, so that this test can see them
+def test_pages_say_what_is_published_and_readme_stays_short() -> None:
+    numbers, made = published(ROOT), tables(ROOT)
+    texts = {path.name: path.read_text() for path in pages(ROOT)}
+    assert {name: stale(text, numbers, made) for name, text in texts.items()} == {name: [] for name in texts}
+    assert len(texts["README.md"].splitlines()) < 200
+    assert texts["README.md"].count("<!-- n:") >= 5  # its numbers are marked, so that this test can see them
+    assert "<!-- table:claims -->" in texts["results.md"]

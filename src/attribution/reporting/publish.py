@@ -21,7 +21,12 @@ from attribution.reporting.tables import peers_markdown
 
 PLACE = Path("results", "published")
 DEFAULT = "digits"  # the study whose numbers README names without a prefix
-COPIED = ("claims", "targets")  # tables that README takes as they were published
+COPIED = {  # tables that pages take as they were published, and where
+    "claims": "tables/claims.md",
+    "targets": "tables/targets.md",
+    "mucs": "tables/mucs.md",
+    "ablation": "ablation/ablation.md",
+}
 PEERS = PLACE / "benchmarks" / "peers.csv"
 SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
 OPTIONAL = ("ablation",)  # folders of the summary that some studies have, published under their names
@@ -88,10 +93,10 @@ def published(root: Path) -> Numbers:
 
 
 def tables(root: Path) -> dict[str, str]:
-    """Published tables as Markdown by their names in README: `claims`, `<study>/claims`, ..., and `peers`."""
+    """Published tables as Markdown by their names in pages: `claims`, `<study>/claims`, ..., and `peers`."""
     found = {}
-    for name in COPIED:
-        for path in sorted((root / PLACE).glob(f"*/tables/{name}.md")):
+    for name, place in COPIED.items():
+        for path in sorted((root / PLACE).glob(f"*/{place}")):
             study = path.parents[1].name
             text = path.read_text(encoding="utf-8").rstrip("\n")
             found[name if study == DEFAULT else f"{study}/{name}"] = text
