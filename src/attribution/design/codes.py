@@ -28,6 +28,7 @@ from attribution.errors import StudyError
 KINDS = ("random", "level", "balanced")
 LOADS_WITHIN = 2
 BLOCK = 4096  # rows drawn at a time
+ATTEMPTS = 20
 POOL, FEWEST = 2, 512  # candidates for each row of a level code, and in all, where there are as many
 
 
@@ -46,12 +47,14 @@ def code(kind: str, units: int, members: int, seed: int, *names: Name) -> np.nda
     if kind == "random":
         return _drawn(stream, members, units, set())
     pool = min(most, max(FEWEST, POOL * units))
-    candidates = _drawn(stream, members, pool, set(), paired=False, spread=kind == "balanced")
-    chosen = _levelled(candidates, units)
-    spread = np.ptp(candidates[chosen].sum(0))
-    if spread > LOADS_WITHIN:
-        raise StudyError(f"a {kind} code of {units} units and {members} members: loads differ by {spread}; {_FIX}")
-    return candidates[chosen]
+    spread = 0
+    for _ in range(ATTEMPTS):  # exchanges may end early where candidates are few
+        candidates = _drawn(stream, members, pool, set(), paired=False, spread=kind == "balanced")
+        chosen = candidates[_levelled(candidates, units)]
+        spread = np.ptp(chosen.sum(0))
+        if spread <= LOADS_WITHIN:
+            return chosen
+    raise StudyError(f"a {kind} code of {units} units and {members} members: loads differ by {spread}; {_FIX}")
 
 
 def null_rows(code: np.ndarray, count: int, seed: int, *names: Name) -> np.ndarray:
