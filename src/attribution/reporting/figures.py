@@ -354,7 +354,7 @@ def _families(figure: Figure, methods: Sequence[str]) -> None:
     """A legend of the families' colours, above the panels."""
     found = [of for of in [*FAMILIES, "Other"] if of in map(family, methods)]
     handles = [Line2D([], [], color=family_colour(of), marker="o", ms=6, lw=2.2, label=of) for of in found]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
 
 
 def _rows(methods: Sequence[str]) -> float:
