@@ -12,26 +12,6 @@ from attribution.diffusion.noise import add_noise, alphas_cumprod
 DENOISER = {"kind": "mlp", "width": 32, "depth": 3, "time_features": 8}
 DIFFUSION = {"timesteps": 50, "beta_schedule": "linear", "beta_start": 0.002, "beta_end": 0.3}
 SHAPE = (1, 4, 4)
-MIRRORED = {
-    "batch": 12,
-    "retain": 1.0,
-    "forget": 0.2,
-    "bounded": True,
-    "stop": 0.95,
-    "max_steps": 5,
-    "learning_rate": 0.001,
-    "weight_decay": 0.01,
-}
-
-
-def losses_of(model, params, images, t, eps, abar):
-    """Mean square errors, one row at a time: the plain definition."""
-    found = []
-    for image, step, noise in zip(images, t, eps, strict=True):
-        x_t = abar[step].sqrt() * image + (1 - abar[step]).sqrt() * noise
-        output = torch.func.functional_call(model, params, (x_t[None], step[None]))[0]
-        found.append((output - noise).square().mean())
-    return torch.stack(found)
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +48,20 @@ def world():
         loss=loss.item(),
     )
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def unet():
+    """The config of a UNet of a few thousand parameters: convolutions, attention, norms, time embedding."""
+    return {
+        "kind": "unet",
+        "block_out_channels": [4, 8],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "norm_num_groups": 2,
+        "attention_head_dim": 4,
+        "downsample_padding": 1,
+        "dropout": 0.0,
+        "resnet_time_scale_shift": "default",
+    }

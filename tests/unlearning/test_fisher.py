@@ -85,20 +85,8 @@ def test_kinds_of_the_mlp() -> None:
         trainable(model, ["hidden", "attention"], False)
 
 
-def test_kinds_of_the_unet() -> None:
+def test_kinds_of_the_unet(unet: dict) -> None:
     """Every parameter has the kind of what it is in; a norm within attention is a norm."""
-    unet = {
-        "kind": "unet",
-        "block_out_channels": [4, 8],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-        "norm_num_groups": 2,
-        "attention_head_dim": 4,
-        "downsample_padding": 1,
-        "dropout": 0.0,
-        "resnet_time_scale_shift": "default",
-    }
     kinds = parameter_kinds(build(unet, (1, 8, 8)))
     assert kinds["unet.conv_in.weight"] == "input"
     assert kinds["unet.conv_out.weight"] == "output"

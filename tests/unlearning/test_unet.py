@@ -11,27 +11,15 @@ from attribution.unlearning import bank as banks
 from attribution.unlearning.losses import bank_losses
 from attribution.unlearning.mirrored import unlearn
 
-UNET = {
-    "kind": "unet",
-    "block_out_channels": [4, 8],
-    "layers_per_block": 1,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    "norm_num_groups": 2,
-    "attention_head_dim": 4,
-    "downsample_padding": 1,
-    "dropout": 0.0,
-    "resnet_time_scale_shift": "default",
-}
 SETTINGS = {"batch": 3, "retain": 1.0, "forget": 0.2, "bounded": True, "stop": 2.0, "max_steps": 2}
 SETTINGS |= {"learning_rate": 0.001, "weight_decay": 0.01}
 
 
 @pytest.mark.parametrize("kinds", [["hidden", "attention"], ["input", "hidden", "attention", "time", "output", "norm"]])
-def test_models_of_a_stack_are_those_of_each_alone(kinds: list[str]) -> None:
+def test_models_of_a_stack_are_those_of_each_alone(kinds: list[str], unet: dict) -> None:
     """Weights, and losses at a bank, of three queries together and of the second alone; nothing else is trained."""
     shape, generator = (1, 8, 8), torch.Generator().manual_seed(0)
-    model = loaded(build(UNET, shape), initial(UNET, shape, 0, "test")).double().requires_grad_(False)
+    model = loaded(build(unet, shape), initial(unet, shape, 0, "test")).double().requires_grad_(False)
     params = {name: value.detach() for name, value in model.named_parameters()}
     chosen = set(trainable(model, kinds, True))
     frozen, trained = ({n: v for n, v in params.items() if (n in chosen) == inside} for inside in (False, True))
