@@ -4,36 +4,17 @@ import io
 import os
 import pickle
 import tarfile
-from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from attribution.data import cifar, download
+from attribution.data.synthetic import python2_pickle
 from attribution.errors import StudyError
 from attribution.steps.build_dataset import build
 from attribution.workflow.dvc import file_md5
 
 PER_BATCH = 4
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2's `str` (BINSTRING), as the official files hold them."""
-
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
-
-    def _python2_string(self, value):
-        value = value.encode() if isinstance(value, str) else value
-        self.write(pickle.BINSTRING + len(value).to_bytes(4, "little") + value)
-        self.memoize(value)
-
-    dispatch[str] = dispatch[bytes] = _python2_string
-
-
-def python2_pickle(value):
-    buffer = io.BytesIO()
-    Python2Pickler(buffer, protocol=2).dump(value)
-    return buffer.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
 def batch(seed, labels=None):

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from attribution.core.store import load_meta, load_tensors
 from attribution.data import digits
+from attribution.steps import build_dataset
+from attribution.steps.levels import LEVELS
 from attribution.workflow import fingerprint
-from attribution.workflow.dvc import locked_md5
+from attribution.workflow.config import read_yaml
+from attribution.workflow.config_rules import IMAGES
+from attribution.workflow.dvc import file_md5, locked_md5
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +66,24 @@ def test_an_edit_in_a_loader_invalidates_no_draw():
     modules = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).modules
     assert "attribution.data.draw" in modules
     assert not {"attribution.data.cifar", "attribution.data.digits", "attribution.steps.build_dataset"} & set(modules)
+
+
+def test_every_dataset_is_known_everywhere():
+    """Schema, number of images, pixel levels, loader, stage of dvc.yaml; a name that one lacks stops a study late."""
+    schema = read_yaml(ROOT / "workflow/schemas/study.schema.yaml")["properties"]["data"]["properties"]
+    names = set(schema["dataset"]["enum"])
+    assert names == IMAGES.keys() == LEVELS.keys() == build_dataset.LOADERS.keys()
+    assert set(schema["autoencoder"]["enum"]) == build_dataset.AUTOENCODERS.keys()
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name in names | build_dataset.AUTOENCODERS.keys():
+        assert stages[name]["cmd"] == f"python -m attribution.steps.build_dataset {name} --out data/{name}.safetensors"
+        assert all((ROOT / path).is_file() for path in stages[name]["deps"])
+        assert (locked_md5(ROOT, name) is not None) == (name == "digits" or "tiny" in name)
+
+
+@pytest.mark.parametrize("name", ["cifar2_tiny", "mnist_tiny", "artbench_tiny"])
+def test_tiny_datasets_are_those_of_the_lock(tmp_path, name):
+    """Their archives are made anew; the number of images is what configs are checked against."""
+    build_dataset.build(name, tmp_path / "data.safetensors")
+    assert file_md5(tmp_path / "data.safetensors") == locked_md5(ROOT, name)
+    assert len(load_tensors(tmp_path / "data.safetensors")["labels"]) == IMAGES[name]

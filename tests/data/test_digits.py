@@ -40,7 +40,7 @@ def test_file_is_the_same_bytes_from_two_processes_and_reads_back(tmp_path):
     ("change", "line"),
     [
         ({"labels": np.zeros(3, np.int64)}, "disagree in shape"),
-        ({"labels": np.zeros(1797, np.int32)}, "must be float32, int64, uint8"),
+        ({"labels": np.zeros(1797, np.int32)}, r"must be float32 \(or uint8\), int64, uint8"),
         ({"images": np.full((1797, 1, 8, 8), 1.5, np.float32)}, r"not in \[-1, 1\]"),
         ({"images": np.full((1797, 1, 8, 8), np.nan, np.float32)}, r"not in \[-1, 1\]"),
     ],
@@ -52,7 +52,7 @@ def test_a_dataset_that_is_not_as_documented_is_not_written(tmp_path, change, li
 
 
 def test_unknown_dataset_names_the_known_ones(tmp_path):
-    command = [sys.executable, "-m", "attribution.steps.build_dataset", "mnist", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "attribution.steps.build_dataset", "digitss", "--out", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "choose from" in done.stderr

@@ -155,10 +155,10 @@ def test_clip_enters_every_step(diffusion, clip):
                 x0 = x0.clamp(-1, 1)
                 eps = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
             x = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
-        return x.clamp(-1, 1)
+        return x.clamp(-1, 1) if clip else x  # latents have no range
 
     found = run(denoise, diffusion, 3, clip=clip, names=names).double()
-    torch.testing.assert_close(found, by_hand(clip), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, by_hand(clip), rtol=1e-5, atol=1e-5)  # unclipped ones are far from 1
     assert (by_hand(True) - by_hand(False)).abs().mean() > 0.1
 
 

@@ -11,12 +11,15 @@ import io
 import pickle
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from attribution.data import parquet
 from attribution.data.dataset import TEST_PART, TRAIN_PART, Dataset
+from attribution.data.images import to_unit
 from attribution.errors import StudyError
 
 FOLDER = "cifar-10-batches-py"
@@ -41,34 +44,35 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def cifar10(archive: Path | str) -> Dataset:
+def cifar10(archive: Path | str, name: str = "cifar10") -> Dataset:
     """All 60,000 images: images [60000, 3, 32, 32], the 50,000 of the training part first.
+
+    `archive` may also be its unpacked folder, as torchvision keeps it, or a folder of Parquet files.
 
     Raises StudyError naming the archive where it is truncated, incomplete or not the official format.
     """
     images, labels, split = _read(Path(archive))
     source = "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html)"
-    return Dataset("cifar10", source, LICENCE, images, labels, split)
+    return Dataset(name, source, LICENCE, images, labels, split)
 
 
-def cifar2(archive: Path | str) -> Dataset:
+def cifar2(archive: Path | str, name: str = "cifar2") -> Dataset:
     """The automobiles and horses of CIFAR-10, with CIFAR-10's label numbers: 10,000 training and 2,000 test images."""
     images, labels, split = _read(Path(archive))
     kept = np.isin(labels, CIFAR2_LABELS)
     source = "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html), classes automobile and horse"
-    return Dataset("cifar2", source, LICENCE, images[kept], labels[kept], split[kept])
+    return Dataset(name, source, LICENCE, images[kept], labels[kept], split[kept])
 
 
 def _read(archive: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """images [N, 3, 32, 32] float32 in [-1, 1], labels [N] int64, split [N] uint8, in the order of BATCHES."""
-    batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    if archive.is_dir() and parquet.files(archive):
+        images, labels, split = parquet.read(archive, "RGB")
+        if images.shape[1:] != SHAPE:
+            raise StudyError(f"{archive}: images of {images.shape[1:]}, CIFAR-10's are {SHAPE}")
+        return to_unit(images), labels, split
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                file = tar.extractfile(member) if folder == FOLDER and name in BATCHES else None
-                if file is not None:
-                    batches[name] = _batch(file.read())
+        batches = {name: _batch(blob) for name, blob in (_folder if archive.is_dir() else _archive)(archive)}
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = " ".join(str(error).split())  # tarfile lists every compression it tried, a line each
         raise StudyError(f"{archive}: truncated or not a tar archive ({reason}); fetch it again") from error
@@ -77,10 +81,24 @@ def _read(archive: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if missing := [name for name in BATCHES if name not in batches]:
         raise StudyError(f"{archive}: {FOLDER}/{missing[0]} is missing; fetch cifar-10-python.tar.gz again")
     pixels = np.concatenate([batches[name][0] for name in BATCHES])
-    images = pixels.reshape(-1, *SHAPE).astype(np.float32) / np.float32(127.5) - np.float32(1)  # 0..255 -> [-1, 1]
+    images = to_unit(pixels.reshape(-1, *SHAPE))
     labels = np.concatenate([batches[name][1] for name in BATCHES])
     split = np.concatenate([np.full(len(batches[name][1]), part, np.uint8) for name, part in BATCHES.items()])
     return images, labels, split
+
+
+def _archive(archive: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            folder, _, name = member.name.rpartition("/")
+            file = tar.extractfile(member) if folder == FOLDER and name in BATCHES else None
+            if file is not None:
+                yield name, file.read()
+
+
+def _folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    place = folder / FOLDER if (folder / FOLDER).is_dir() else folder
+    return ((name, (place / name).read_bytes()) for name in BATCHES if (place / name).is_file())
 
 
 def _batch(blob: bytes) -> tuple[np.ndarray, np.ndarray]:

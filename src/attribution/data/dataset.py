@@ -19,7 +19,7 @@ TEST_PART = 1
 class Dataset:
     """A whole source, nothing drawn from it yet.
 
-    images: [N, C, H, W] float32 in [-1, 1]
+    images: [N, C, H, W] float32 in [-1, 1], or uint8 where that would be too large
     labels: [N] int64, the source's own numbers
     split:  [N] uint8, TRAIN_PART or TEST_PART of the source (a source without parts is all TRAIN_PART)
     """
@@ -38,9 +38,9 @@ def check(dataset: Dataset) -> Dataset:
     if images.ndim != 4 or labels.shape != images.shape[:1] or split.shape != images.shape[:1]:
         shapes = f"{images.shape}, {labels.shape}, {split.shape}"
         raise StudyError(f"{dataset.name}: images, labels and split disagree in shape ({shapes})")
-    if (images.dtype, labels.dtype, split.dtype) != (np.float32, np.int64, np.uint8):
-        raise StudyError(f"{dataset.name}: images, labels, split must be float32, int64, uint8")
-    if not (len(images) and np.abs(images).max() <= 1.0):
+    if images.dtype not in (np.float32, np.uint8) or (labels.dtype, split.dtype) != (np.int64, np.uint8):
+        raise StudyError(f"{dataset.name}: images, labels, split must be float32 (or uint8), int64, uint8")
+    if not len(images) or (images.dtype == np.float32 and not np.abs(images).max() <= 1.0):
         raise StudyError(f"{dataset.name}: no images, or values that are not in [-1, 1]")
     return dataset
 

@@ -27,6 +27,7 @@ UNET_KEYS = (
     "dropout",
     "resnet_time_scale_shift",
 )
+OPTIONAL_KEYS = ("flip_sin_to_cos", "freq_shift", "norm_eps")  # diffusers' own values where left out
 
 
 class MLP(nn.Module):
@@ -92,7 +93,8 @@ def build(denoiser: dict[str, Any], shape: tuple[int, int, int]) -> nn.Module:
     if denoiser["kind"] == "mlp":
         return MLP(shape, denoiser["width"], denoiser["depth"], denoiser["time_features"]).eval()
     if denoiser["kind"] == "unet":
-        return UNet(shape, {name: denoiser[name] for name in UNET_KEYS}).eval()
+        arguments = {name: denoiser[name] for name in UNET_KEYS}
+        return UNet(shape, arguments | {name: denoiser[name] for name in OPTIONAL_KEYS if name in denoiser}).eval()
     raise StudyError(f"denoiser.kind: {denoiser['kind']!r} is not known (allowed: mlp, unet)")
 
 

@@ -29,9 +29,13 @@ def predict(model: nn.Module, params: Stack, x: Tensor, t: Tensor) -> Tensor:
     """Predicted noise [M, R, C, H, W] of each model.
 
     x is [M, R, C, H, W] with t [M, R] (each model its own rows) or [R, C, H, W] with t [R] (all models the same rows).
-    Dropout, where the module is in training mode and has any, draws from torch's global generator.
+    Dropout, where the module is in training mode and has any, draws from torch's global generator. One model alone is
+    run without vmap, which would turn its convolutions into grouped ones and its attention into a plain product.
     """
     rows = 0 if t.dim() == 2 else None
+    if len(next(iter(params.values()))) == 1:
+        own = (x, t) if rows is None else (x[0], t[0])
+        return functional_call(model, member(params, 0), own).unsqueeze(0)
     run = vmap(lambda p, x, t: functional_call(model, p, (x, t)), in_dims=(0, rows, rows), randomness="different")
     return run(params, x, t)
 

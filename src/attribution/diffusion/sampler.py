@@ -31,7 +31,7 @@ def sample(
     shape: Sequence[int],
     device: torch.device,
 ) -> Tensor:
-    """Images [Q, C, H, W] in [-1, 1] of the samples called `samples`, by `sampling` steps, eta and clip."""
+    """Images [Q, C, H, W] of the samples called `samples`, by `sampling` steps, eta and clip: with it in [-1, 1]."""
     scheduler = ddim(diffusion, sampling)
     x = keyed_normal(seed, "sample", samples, "x_T", shape).to(device)
     for k, t in enumerate(scheduler.timesteps):
@@ -40,7 +40,7 @@ def sample(
         x = scheduler.step(
             eps, t, x, eta=sampling["eta"], use_clipped_model_output=sampling["clip"], variance_noise=noise
         ).prev_sample
-    return x.clamp(-1, 1)
+    return x.clamp(-1, 1) if sampling["clip"] else x
 
 
 def ddim(diffusion: dict[str, Any], sampling: dict[str, Any]) -> "DDIMScheduler":
