@@ -40,6 +40,14 @@ def test_gradients_of_groups(geometry, block):
         torch.testing.assert_close(convolutions.outer(layer, x, b, groups, block), expected, **CLOSE)
 
 
+def test_gradient_of_one_group_of_any_layout():
+    # As after attention: channels last. One example's draws are one group; its gradient comes channels last as well.
+    layer, x, b = sides(dict(kernel_size=3, padding=1))
+    x, b = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, b))
+    expected = outer(rows_in(layer, x, 1), rows_out(layer, b, 1), JOINT)
+    torch.testing.assert_close(convolutions.outer(layer, x, b, 1, JOINT), expected, **CLOSE)
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("block", [WEIGHT, JOINT], ids=["weight", "joint"])
 def test_projections(geometry, block):
@@ -55,14 +63,15 @@ def test_projections(geometry, block):
 def test_gram(shape, block):
     # Without the lost rows, columns or corners, or with those of the other side, entries are off by order 1.
     layer, x = nn.Conv2d(2, 5, 3, padding=1), torch.randn(6, 2, *shape)
-    assert convolutions.has_gram(layer)
     expected = gram(rows_in(layer, x, 1)[0], block)
-    torch.testing.assert_close(convolutions.gram(layer, x, block), expected, **CLOSE)
+    torch.testing.assert_close(convolutions.gram(layer, convolutions.line_products(x), block), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_gram_is_for_one_geometry(geometry):
-    assert convolutions.has_gram(nn.Conv2d(2, 5, **geometry)) == (geometry == dict(kernel_size=3, padding=1))
+    layer, x = nn.Conv2d(2, 5, **geometry), torch.zeros(1, 2, 7, 6, dtype=torch.float32)
+    assert convolutions.has_gram(layer, x) == (geometry == dict(kernel_size=3, padding=1))
+    assert not convolutions.has_gram(layer, x.double())
 
 
 def test_times():

@@ -87,7 +87,6 @@ def test_batching_and_merging(problem, fisher, monkeypatch):
 
     ways = [run([part(0, 4), part(4, 7)]), ekfac.merge([run([part(5, 7)]), run([part(0, 5)])]), run([batch, batch])]
     monkeypatch.setattr(blocks, "CHUNK", 1)
-    monkeypatch.setattr(ekfac, "CHUNK", 1)
     ways.append(run([batch]))
     for found in ways:
         for name, expected in ekfac.mean(whole).items():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attribution.core.store import load_meta
-from attribution.curvature.files import load_gradients, save_gradients
+from attribution.curvature.files import load_gradients, packed, save_gradients, save_packed
 from attribution.curvature.quantise import quantise, round_trip
 from attribution.errors import StudyError
 
@@ -74,3 +74,30 @@ def test_refusals(tmp_path):
     with pytest.raises(StudyError, match="'w' is not finite"):
         save_gradients(tmp_path / "g", {"w": torch.full((1, 1, 1), torch.nan)}, 8)
     assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_a_block_is_read_when_it_is_asked_for(tmp_path, bits):
+    """A whole file of a large model is more than a GPU has: names and number of blocks cost no tensor."""
+    G = gradients()
+    save_gradients(tmp_path / "g", G, bits)
+    held = load_gradients(tmp_path / "g")
+    assert set(held) == held.keys() == G.keys()
+    assert len(held) == len(G)
+    assert held["codes"] is not held["codes"]
+    assert "down" not in held
+    (tmp_path / "g").unlink()
+    with pytest.raises(StudyError, match="truncated or damaged"):
+        held["codes"]
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_examples_may_come_in_parts(tmp_path, bits):
+    """Byte for byte the file of all together."""
+    G = gradients()
+    parts = [
+        packed({name: part[rows] for name, part in G.items()}.items(), bits) for rows in (slice(0, 1), slice(1, 3))
+    ]
+    save_packed(tmp_path / "parts", parts)
+    save_gradients(tmp_path / "whole", G, bits)
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()

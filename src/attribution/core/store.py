@@ -64,6 +64,30 @@ def load_tensors(path: Path | str, framework: str = "np", device: str = "cpu") -
         return {name: file.get_tensor(name) for name in file.keys()}
 
 
+class StoredTensors(Mapping[str, Any]):
+    """The torch tensors of a safetensors file, each read when it is asked for, and again when it is asked for again.
+
+    Raises StudyError as load_tensors does: where the file is absent or truncated at once, not when it is read.
+    """
+
+    def __init__(self, path: Path | str, device: str = "cpu") -> None:
+        self.path, self._device = path, device
+        with _opened(path, "pt", device) as file:
+            self._names = tuple(file.keys())
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        with _opened(self.path, "pt", self._device) as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def load_meta(path: Path | str) -> dict[str, Any]:
     """The JSON `meta` that save_tensors wrote."""
     with _opened(path, "np", "cpu") as file:

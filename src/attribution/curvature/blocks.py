@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from attribution.errors import StudyError
 
 Bias = Literal["joint", "separate"]
-CHUNK = 1 << 20  # numbers in the arrays of one chunk of unfolded rows: what a cache holds, and a bound on memory
+CHUNK = 1 << 19  # numbers in the arrays of one chunk of unfolded rows: what a cache holds, and a bound on memory
+CHUNK_CUDA = 1 << 27  # the same on a GPU, which needs many rows at a time to be busy: half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def rows_in(layer: nn.Module, a: Tensor, groups: int) -> Tensor:
     """
     if isinstance(layer, nn.Linear):
         return a.reshape(groups, -1, layer.in_features)
+    if pointwise(layer):
+        return _pixels(a, groups)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     a = F.pad(a, layer._reversed_padding_repeated_twice, mode)  # what the convolution sees: tuple, "same" or "valid"
     a = a.unflatten(0, (groups, -1)).permute(0, 2, 3, 4, 1).contiguous()  # [n, C, H, W, R/n]: long runs to copy
@@ -97,15 +100,36 @@ def rows_out(layer: nn.Module, b: Tensor, groups: int) -> Tensor:
     """Output gradients at every place, [n, K, O], of `b` [R, ..., O] (Linear) or [R, O, H, W] (Conv2d)."""
     if isinstance(layer, nn.Linear):
         return b.reshape(groups, -1, layer.out_features)
-    return b.unflatten(0, (groups, -1)).permute(0, 2, 3, 4, 1).reshape(groups, layer.out_channels, -1).mT
+    return _pixels(b, groups)
+
+
+def pointwise(layer: nn.Module) -> bool:
+    """Whether the inputs at the places of `layer` are parts of its input as it is: Linear, or patches of one pixel."""
+    plain = (1, 1), (1, 1), (0, 0)
+    return isinstance(layer, nn.Linear) or (layer.kernel_size, layer.stride, layer.padding) == plain
+
+
+def unordered(layer: nn.Module, x: Tensor) -> Tensor:
+    """Vectors at all places of all rows, [K, C], of a layer's output or of a pointwise layer's input, in some order."""
+    return x.flatten(0, -2) if isinstance(layer, nn.Linear) else x.transpose(0, 1).flatten(1).mT
+
+
+def _pixels(x: Tensor, groups: int) -> Tensor:
+    """Channels at every place, [n, K, C], of images [R, C, H, W]."""
+    return x.unflatten(0, (groups, -1)).permute(0, 2, 3, 4, 1).reshape(groups, x.shape[1], -1).mT
+
+
+def chunk_size(device: torch.device) -> int:
+    """Numbers of one chunk on `device`."""
+    return CHUNK_CUDA if device.type == "cuda" else CHUNK
 
 
 def chunk(layer: nn.Module, a: Tensor, groups: int) -> int:
-    """How many rows to unfold at once: whole groups of about CHUNK numbers; all of a Linear's, which are views."""
-    if isinstance(layer, nn.Linear):
+    """How many rows to unfold at once: whole groups of about a chunk's numbers; all where nothing is unfolded."""
+    if pointwise(layer):
         return len(a)
     (kh, kw), (sh, sw), group = layer.kernel_size, layer.stride, len(a) // groups
-    return group * max(1, CHUNK * sh * sw // (group * a[0].numel() * kh * kw))
+    return group * max(1, chunk_size(a.device) * sh * sw // (group * a[0].numel() * kh * kw))
 
 
 def outer(a: Tensor, b: Tensor, block: Block) -> Tensor:

@@ -3,8 +3,8 @@
 The sum over positions of b a^T, with a the patch of a position, is the weight gradient of a convolution with input x
 and output gradient b; so the products here are
     gradients of n groups of rows    one convolution with n groups of channels
-    sum of a a^T                     x with itself: products of two entries of a patch depend on their distance alone,
-                                     up to the pixels that the entries lose at the image's border
+    sum of a a^T                     products of whole lines of pixels: those of two entries of a patch depend on the
+                                     distance of their lines alone, up to those that are lost at the image's border
     a^T Q for a basis Q              a convolution whose filters are the columns of Q
 They are taken where they are fast: in float32 on a CPU, by oneDNN. Elsewhere blocks.py unfolds.
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from attribution.curvature import blocks
 from attribution.curvature.blocks import Block
 
 FILTERS = 32  # oneDNN is slow where the number of filters is no multiple of it
@@ -36,7 +37,7 @@ def outer(layer: nn.Conv2d, a: Tensor, b: Tensor, groups: int, block: Block) -> 
         x, g = (_side_by_side(tensor, groups) for tensor in (a, b))
         shape = (groups * layer.out_channels, *layer.weight.shape[1:])
         weight = conv2d_weight(x, shape, g, layer.stride, padding, layer.dilation, groups)
-        parts.append(weight.view(groups, layer.out_channels, -1))
+        parts.append(weight.reshape(groups, layer.out_channels, -1))
     if block.ones:
         parts.append(b.sum((2, 3)).view(groups, -1, layer.out_channels).sum(1).unsqueeze(2))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
@@ -58,56 +59,62 @@ def times(G: Tensor, basis: Tensor) -> Tensor:
     return F.conv2d(G.unsqueeze(1).permute(0, 3, 1, 2), filters).permute(0, 2, 3, 1).squeeze(1)
 
 
-def has_gram(layer: nn.Conv2d) -> bool:
-    """Whether `gram` knows the layer's geometry: 3x3 patches at every pixel, one pixel of zeros around the image."""
-    geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.padding_mode
-    return geometry == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros")
+def has_gram(layer: nn.Module, a: Tensor) -> bool:
+    """Whether `gram` knows the geometry: 3x3 patches at every pixel, one pixel of zeros around the image."""
+    geometry = (getattr(layer, name, None) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode"))
+    return suits(layer, a) and tuple(geometry) == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros")
 
 
-def gram(layer: nn.Conv2d, a: Tensor, block: Block) -> Tensor:
-    """sum_k (a_k, 1) (a_k, 1)^T over all rows and positions, for a [R, C, H, W] and a layer with `has_gram` -> [J, J].
+def line_products(a: Tensor) -> Tensor:
+    """Products of lines of pixels (x, 1), x [C W], summed over the rows of a [R, C, H, W]: [5, C W + 1, C W + 1].
 
-    Entries d, d' in {-1, 0, 1}^2 of the patch at pixel u are x_{u+d} and x_{u+d'}, with x = 0 outside of the image:
-        sum_u x_{u+d} x_{u+d'} = R[d' - d] - (lost rows) - (lost columns) + (lost corners)
-    where R[s] = sum_v x_v x_{v+s} has terms v = u + d too many, those of no pixel u: v in the last row for d upwards,
-    in the first for d downwards. There x_{v+s} is in the image only if d' does the same; and so for columns.
+    Each line with itself, over all lines, the first, the last; lines y with y + 1, y with y + 2 (without the ones).
     """
-    size, pixels = layer.weight[0].numel(), a.shape[2] * a.shape[3]
+    lines = a.permute(2, 0, 1, 3).flatten(2)  # [H, R, C W]
+    size = lines.shape[2]
+    products = a.new_zeros(5, size + 1, size + 1)
+    for k, part in enumerate((lines, lines[:1], lines[-1:])):
+        products[k] = blocks.gram(part.flatten(0, 1), Block(inputs=True, ones=True))
+    for s in (1, 2):
+        above = lines[: max(0, len(lines) - s)]
+        products[2 + s, :size, :size] = above.flatten(0, 1).mT @ lines[s:].flatten(0, 1)
+    return products
+
+
+def gram(layer: nn.Conv2d, products: Tensor, block: Block) -> Tensor:
+    """sum_k (a_k, 1) (a_k, 1)^T over all rows and positions, [J, J], of `line_products` and a layer with `has_gram`.
+
+    Entries (i, j) and (i', j') of the patch at pixel u are those of pixels u + (i - 1, j - 1) and u + (i' - 1, j' - 1),
+    with zeros outside of the image. So lines y meet lines y + i' - i, all that there are; but where i' = i, no pixel
+    has the last line above it or the first below. Of two lines those columns' products are summed that (j, j') meet.
+    """
+    channels = layer.in_channels
+    width = (products.shape[1] - 1) // channels
     if not block.inputs:
-        return a.new_full((1, 1), len(a) * pixels)
-    product = a.new_empty(size + block.ones, size + block.ones)
-    product[:size, :size] = _patch_products(a).view(size, size)
-    if block.ones:
-        product[-1, :-1] = product[:-1, -1] = F.unfold(a.sum(0, keepdim=True), 3, padding=1)[0].sum(1)
-        product[-1, -1] = len(a) * pixels
-    return product
+        return products[0, -1:, -1:] * width
+    seen = F.pad(torch.eye(width).to(products), (1, 1)).unfold(1, 3, 1)  # [v, u, j]: 1 where v = u + j - 1
+    met = torch.einsum("vuj,wuk->vwjk", seen, seen).reshape(width**2, 9)
+    pairs = products[:, :-1, :-1].unflatten(2, (channels, width)).unflatten(1, (channels, width)).transpose(2, 3)
+    found = (pairs.reshape(-1, width**2) @ met).view(-1, channels, channels, 3, 3).transpose(2, 3)
+    one, two = found[3:]  # each [C, j, C, j']
+    patches = products.new_empty(channels, 3, 3, channels, 3, 3)
+    for i, value in enumerate(_by_line(*found[:3])):
+        patches[:, i, :, :, i] = value
+    for i, k, value in ((0, 1, one), (1, 2, one), (0, 2, two)):
+        patches[:, i, :, :, k] = value
+        patches[:, k, :, :, i] = value.permute(2, 3, 0, 1)
+    product = patches.view(channels * 9, channels * 9)
+    if not block.ones:
+        return product
+    sums = products[:3, -1, :-1].unflatten(1, (channels, width)) @ seen.sum(1)  # [3, C, j]
+    ones = torch.stack(_by_line(*sums), 1).view(-1, 1)
+    corner = products[:1, -1:, -1] * width
+    return torch.cat([torch.cat([product, ones], 1), torch.cat([ones.mT, corner], 1)])
 
 
-def _patch_products(a: Tensor) -> Tensor:
-    """The formula of `gram`, [C, 3, 3, C, 3, 3]; d = (i - 1, j - 1)."""
-    lost = {0: -1, 2: 0}  # i -> the row, j -> the column
-    full = _correlation(a, 2, 2)  # R[s]: [C, C, 5, 5]
-    rows = {i: _correlation(a[:, :, end, None], 0, 2)[:, :, 0] for i, end in lost.items()}  # [C, C, 5]
-    columns = {j: _correlation(a[:, :, :, end, None], 2, 0)[..., 0] for j, end in lost.items()}
-    product = a.new_empty(a.shape[1], 3, 3, a.shape[1], 3, 3)
-    for i in range(3):
-        for j in range(3):
-            part = product[:, i, j]  # all d' of one d: [C, C, 3, 3]
-            part.copy_(full[:, :, 2 - i : 5 - i, 2 - j : 5 - j])
-            if i in lost:
-                part[:, :, i] -= rows[i][:, :, 2 - j : 5 - j]
-            if j in lost:
-                part[:, :, :, j] -= columns[j][:, :, 2 - i : 5 - i]
-            if i in lost and j in lost:
-                corner = a[:, :, lost[i], lost[j]]  # [R, C]
-                part[:, :, i, j] += corner.mT @ corner
-    return product
-
-
-def _correlation(x: Tensor, high: int, wide: int) -> Tensor:
-    """sum_v x_v x_{v+s}^T over rows and pixels v, for |s| <= (high, wide): [C, C, 2 high + 1, 2 wide + 1]."""
-    x, channels = x.contiguous(), x.shape[1]
-    return conv2d_weight(x, (channels, channels, 2 * high + 1, 2 * wide + 1), x, padding=(high, wide))
+def _by_line(every: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over the lines that entries i = 0, 1, 2 of the patches meet: all but the last, all, all but the first."""
+    return every - last, every, every - first
 
 
 def _seen(layer: nn.Conv2d, a: Tensor) -> tuple[Tensor, tuple[int, int]]:

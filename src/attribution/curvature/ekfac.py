@@ -9,17 +9,17 @@ Source: George et al. 2018, "Fast approximate natural gradient descent in a Kron
 Shape letters: R rows, L positions, N examples, O x J shape of a block, I inputs of a layer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from attribution.curvature import convolutions
-from attribution.curvature.blocks import CHUNK, Bias, Block, blocks, outer, project, rows_in, rows_out
+from attribution.curvature.blocks import Bias, Block, blocks, chunk_size, outer, project, rows_in, rows_out
 from attribution.curvature.capture import backward, forward
 from attribution.curvature.gradients import mean_gradients
-from attribution.curvature.kfac import Basis
+from attribution.curvature.kfac import Basis, merged
 from attribution.curvature.rows import Batch, Fisher, fisher_vectors, loss_gradient
 from attribution.errors import StudyError
 
@@ -44,20 +44,32 @@ def accumulate_eigenvalues(
 
     Products are taken in the model's precision, and summed over batches in float64.
     """
+    named = blocks(model, bias)
     sums: dict[str, Tensor] = {}
     rows = 0
     for batch in batches:
-        output, sites = forward(model, batch)
-        for u in fisher_vectors(fisher, output, batch, generator):
-            returned = backward(output, sites, u, retain=fisher == "type2")
-            for layer, named in blocks(model, bias).items():
-                for name, block in named.items():
-                    a, b = sites[layer].input, returned[layer]
-                    QA, QB = basis.QA[name].to(a), basis.QB[name].to(b)
-                    value = squares(sites[layer].layer, a, b, QA, QB, block).double()
-                    sums[name] = sums[name] + value if name in sums else value
+        for name, value in _squares(model, batch, named, basis, fisher, generator):
+            sums[name] = sums[name].add_(value) if name in sums else value.double()
         rows += batch.rows
     return Eigenvalues(sums, rows)
+
+
+def _squares(
+    model: nn.Module,
+    batch: Batch,
+    named: dict[str, dict[str, Block]],
+    basis: Basis,
+    fisher: Fisher,
+    generator: torch.Generator | None,
+) -> Iterator[tuple[str, Tensor]]:
+    """The sums over the rows of one batch, of which nothing stays in memory when the next is taken."""
+    output, sites = forward(model, batch)
+    for u in fisher_vectors(fisher, output, batch, generator):
+        returned = backward(output, sites, u, retain=fisher == "type2")
+        for layer, blocks_of in named.items():
+            a, b = sites[layer].input, returned[layer]
+            for name, block in blocks_of.items():
+                yield name, squares(sites[layer].layer, a, b, basis.QA[name].to(a), basis.QB[name].to(b), block)
 
 
 def accumulate_averaged(model: nn.Module, groups: Iterable[Iterable[Batch]], basis: Basis, bias: Bias) -> Eigenvalues:
@@ -91,8 +103,10 @@ def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, blo
         a = project(rows_in(module, a, rows), QA, block)
         return b.squeeze(1).square().mT @ a.squeeze(1).square()
     total = b.new_zeros(outputs, len(QA))
-    rotated = _by_convolution if convolutions.suits(module, a) and block.inputs else _by_places
-    step = max(1, CHUNK // (len(QA) * max(positions, outputs)))
+    by_convolution = convolutions.suits(module, a) and block.inputs
+    rotated = _by_convolution if by_convolution else _by_places
+    vectors = outputs if by_convolution else max(positions, outputs)  # of J numbers, in the largest array of a row
+    step = max(1, chunk_size(b.device) // (len(QA) * vectors))
     for a_chunk, b_chunk in zip(a.split(step), b.split(step), strict=True):
         total += rotated(module, a_chunk, b_chunk, QA, block, pixels).square_().sum(0)
     return total
@@ -122,16 +136,21 @@ def mean(eigenvalues: Eigenvalues) -> dict[str, Tensor]:
 
 
 def merge(parts: Iterable[Eigenvalues]) -> Eigenvalues:
-    """Sums over the rows of all `parts`, taken in one basis; StudyError where they are not of the same blocks."""
-    parts = list(parts)
-    if not parts or any(part.sums.keys() != parts[0].sums.keys() for part in parts):
-        raise StudyError("eigenvalues to merge are none, or of different blocks")
-    sums = {name: sum(part.sums[name] for part in parts) for name in parts[0].sums}
-    return Eigenvalues(sums, sum(part.rows for part in parts))
+    """Sums over the rows of all `parts`, taken in one basis and one at a time.
+
+    Raises StudyError where there are none, or they are not of the same blocks.
+    """
+    return Eigenvalues(*merged((part.sums, part.rows) for part in parts))
 
 
-def rotate(gradients: dict[str, Tensor], basis: Basis) -> dict[str, Tensor]:
+def rotate(gradients: Mapping[str, Tensor], basis: Basis) -> dict[str, Tensor]:
     """Q_B^T G Q_A of every gradient [N, O, J], in the gradients' precision; StudyError where blocks differ."""
+    return dict(rotated(gradients, basis))
+
+
+def rotated(gradients: Mapping[str, Tensor], basis: Basis) -> Iterator[tuple[str, Tensor]]:
+    """`rotate`, block by block."""
     if gradients.keys() != basis.QA.keys():
         raise StudyError("the gradients and the basis are of different blocks")
-    return {name: basis.QB[name].to(G).mT @ (G @ basis.QA[name].to(G)) for name, G in gradients.items()}
+    for name, G in gradients.items():
+        yield name, basis.QB[name].to(G).mT @ (G @ basis.QA[name].to(G))

@@ -16,14 +16,14 @@ Shape letters: R rows, L positions, O x J shape of a block.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from attribution.curvature import convolutions
-from attribution.curvature.blocks import Bias, Block, blocks, chunk, gram, rows_in, rows_out
-from attribution.curvature.capture import Site, backward, forward
+from attribution.curvature.blocks import Bias, Block, blocks, chunk, gram, pointwise, rows_in, rows_out, unordered
+from attribution.curvature.capture import backward, forward
 from attribution.curvature.rows import Batch, Fisher, fisher_vectors
 from attribution.errors import StudyError
 
@@ -65,36 +65,51 @@ def accumulate(
     """
     if sharing not in ("expand", "reduce"):
         raise StudyError(f"sharing is {sharing!r}: choose expand or reduce")
-    A: dict[str, Tensor] = {}
-    B: dict[str, Tensor] = {}
+    named = blocks(model, bias)
+    sums: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}, "lines": {}}
     rows = 0
     for batch in batches:
-        output, sites = forward(model, batch)
-        for layer, named in blocks(model, bias).items():
-            for name, block in named.items():
-                for product, weight in _inputs(sites[layer], sharing, block):
-                    _add(A, name, product, weight)
-        for u in fisher_vectors(fisher, output, batch, generator):
-            returned = backward(output, sites, u, retain=fisher == "type2")
-            for layer, named in blocks(model, bias).items():
-                b = _outputs(sites[layer].layer, returned[layer], sharing, batch.rows)
-                product = gram(b, OUTPUTS)
-                for name in named:
-                    _add(B, name, product, 1.0)
+        for kind, name, product, weight in _products(model, batch, named, fisher, sharing, generator):
+            _add(sums[kind], name, product, weight)
         rows += batch.rows
-    return Factors(A, B, rows)
+    for layer, products in sums["lines"].items():
+        module = model.get_submodule(layer)
+        sums["A"] |= {name: convolutions.gram(module, products, block) for name, block in named[layer].items()}
+    return Factors({name: sums["A"][name] for name in sums["B"]}, sums["B"], rows)
 
 
 def merge(parts: Iterable[Factors]) -> Factors:
-    """Factors of all the rows of `parts` together; StudyError where they are not of the same blocks."""
-    parts = list(parts)
-    if not parts or any(part.A.keys() != parts[0].A.keys() for part in parts):
-        raise StudyError("factors to merge are none, or of different blocks")
-    return Factors(
-        A={name: sum(part.A[name] for part in parts) for name in parts[0].A},
-        B={name: sum(part.B[name] for part in parts) for name in parts[0].B},
-        rows=sum(part.rows for part in parts),
+    """Factors of all the rows of `parts` together, taken one at a time.
+
+    Raises StudyError where there are none, or they are not of the same blocks.
+    """
+    sums, rows = merged(
+        (
+            {("A", name): value for name, value in part.A.items()}
+            | {("B", name): value for name, value in part.B.items()},
+            part.rows,
+        )
+        for part in parts
     )
+    A, B = ({name: value for (side, name), value in sums.items() if side == wanted} for wanted in "AB")
+    return Factors(A=A, B=B, rows=rows)
+
+
+def merged(parts: Iterable[tuple[dict[Any, Tensor], int]]) -> tuple[dict[Any, Tensor], int]:
+    """Sums of tensors by name, and of rows, over (tensors, rows) parts: memory holds the sums and one part."""
+    total, rows = None, 0
+    for tensors, count in parts:
+        if total is None:
+            total = {name: 0 + value for name, value in tensors.items()}
+        elif tensors.keys() != total.keys():
+            raise StudyError("sums to merge are of different blocks")
+        else:
+            for name, value in tensors.items():
+                total[name] += value
+        rows += count
+    if total is None:
+        raise StudyError("sums to merge are none, or of different blocks")
+    return total, rows
 
 
 def eigenbasis(factors: Factors) -> Basis:
@@ -114,15 +129,40 @@ def kfac_eigenvalues(basis: Basis) -> dict[str, Tensor]:
     return {name: torch.outer(basis.b[name], basis.a[name]) for name in basis.a}
 
 
-def _inputs(site: Site, sharing: Sharing, block: Block) -> Iterator[tuple[Tensor, float]]:
+def _products(
+    model: nn.Module,
+    batch: Batch,
+    named: dict[str, dict[str, Block]],
+    fisher: Fisher,
+    sharing: Sharing,
+    generator: torch.Generator | None,
+) -> Iterator[tuple[str, str, Tensor, float]]:
+    """The products of one batch: of which sum ("lines" of a layer, "A" or "B" of a block), and their weight in it.
+
+    What a batch leaves in memory is gone when the next is taken.
+    """
+    output, sites = forward(model, batch)
+    for layer, blocks_of in named.items():
+        site = sites[layer]
+        if sharing == "expand" and convolutions.has_gram(site.layer, site.input):
+            yield "lines", layer, convolutions.line_products(site.input), 1 / (site.shape[2] * site.shape[3])
+            continue
+        for name, block in blocks_of.items():
+            for product, weight in _inputs(site.layer, site.input, sharing, block):
+                yield "A", name, product, weight
+    for u in fisher_vectors(fisher, output, batch, generator):
+        returned = backward(output, sites, u, retain=fisher == "type2")
+        for layer, blocks_of in named.items():
+            product = gram(_outputs(sites[layer].layer, returned[layer], sharing, batch.rows), OUTPUTS)
+            for name in blocks_of:
+                yield "B", name, product, 1.0
+
+
+def _inputs(module: nn.Module, a: Tensor, sharing: Sharing, block: Block) -> Iterator[tuple[Tensor, float]]:
     """The outer products that make A, summed over a chunk of rows, [J, J], and the weight 1/L or 1 of each sum."""
-    module, a = site.layer, site.input
-    if sharing == "expand" and convolutions.suits(module, a) and convolutions.has_gram(module):
-        yield convolutions.gram(module, a, block), 1 / (site.shape[2] * site.shape[3])
-        return
     for part in a.split(chunk(module, a, len(a))):
         if sharing == "expand":
-            places = rows_in(module, part, 1)[0]
+            places = unordered(module, part) if pointwise(module) else rows_in(module, part, 1)[0]
             yield gram(places, block), len(part) / len(places)
         else:
             yield gram(rows_in(module, part, len(part)).mean(1), block), 1.0
@@ -132,12 +172,15 @@ def _outputs(module: nn.Module, b: Tensor, sharing: Sharing, rows: int) -> Tenso
     """The vectors whose outer products make B, [K, O]."""
     if sharing == "reduce":
         return rows_out(module, b, rows).sum(1)
-    return rows_out(module, b, 1)[0] if isinstance(module, nn.Linear) else b.transpose(0, 1).flatten(1).mT
+    return unordered(module, b)
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor, weight: float) -> None:
-    value = value.double() * weight
-    sums[name] = sums[name] + value if name in sums else value
+    """Adds weight * value to the sum of that name, in float64."""
+    if name in sums:
+        sums[name].add_(value, alpha=weight)
+    else:
+        sums[name] = value.double() * weight
 
 
 def _eigh(sums: dict[str, Tensor], rows: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

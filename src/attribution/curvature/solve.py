@@ -9,7 +9,7 @@ Source: Koh & Liang 2017 (influence); Grosse et al. 2023 (EK-FAC, damping); Mlod
 Shape letters: Q queries, N examples, K dampings, O x J shape of a block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -58,8 +58,8 @@ def scores(
 
 
 def sweep(
-    query: dict[str, Tensor],
-    train: dict[str, Tensor],
+    query: Mapping[str, Tensor],
+    train: Mapping[str, Tensor],
     eigenvalues: dict[str, Tensor],
     dampings: Sequence[Damping],
     bits: int = 32,
@@ -75,18 +75,19 @@ def sweep(
         raise StudyError(f"query gradients are held in 8 or 32 bits, not in {bits}")
     total: Tensor | None = None
     for name, values in eigenvalues.items():
-        q, g = query[name].flatten(1), train[name].flatten(1)  # [Q, O J], [N, O J]
+        of_queries = query[name]  # [Q, O, J]
+        q, g = of_queries.flatten(1), train[name].flatten(1)  # [Q, O J], [N, O J]
         parts = []
         for damping in dampings:
             added = damping[name] if isinstance(damping, dict) else damping
             if not added >= 0:
                 raise StudyError(f"a damping is negative: {added}")
-            held = (q * _inverse(values.double().flatten() + added).to(q)).view_as(query[name])
+            held = (q * _inverse(values.double().flatten() + added).to(q)).view_as(of_queries)
             held = round_trip({name: held})[name] if bits == 8 else held
             parts.append(held.flatten(1) @ g.mT)
         part = torch.stack(parts).double()
         total = part if total is None else total + part
-    return total.to(next(iter(query.values())).dtype)
+    return total.to(of_queries.dtype)
 
 
 def _inverse(values: Tensor) -> Tensor:
