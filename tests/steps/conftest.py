@@ -94,6 +94,19 @@ CHANGES = {
         "quality": 10,
         "retrain": {"size": 12, "units": 3, "replicates": 2},
     },
+    "contributors": {
+        "count": 10,
+        "coalitions": 6,
+        "judge": {"coalitions": 8, "fraction": 0.5},
+        "cohort": 20,
+        "sparsity": 0.5,
+        "recover": {"steps": 4, "learning_rate": 0.01},
+        "finetune": {"steps": 4, "learning_rate": 0.01},
+        "samples": 30,
+        "steps": 4,
+        "batch": 500,
+        "methods": ["random", "trak"],
+    },
     "evaluation": {"bootstrap": 20, "coverage": 0.95, "compare": [["retrac", "tracin"], ["trak", "random"]]},
 }
 
@@ -158,7 +171,9 @@ class Study:
     def producer(self, folder):
         """The one rule that writes the folder, and its wildcards."""
         (found,) = (
-            (name, match.groupdict()) for name, rule in self.rules.items() if (match := rule.folder.fullmatch(folder))
+            (name, match.groupdict())
+            for name, rule in self.rules.items()
+            if name != "latents" and (match := rule.folder.fullmatch(folder))  # in the place of dataset
         )
         return found[0], {key: value for key, value in found[1].items() if key != "study"}
 
@@ -192,12 +207,15 @@ class Study:
             "of_unlearned": lambda pattern, word: inputs.of_unlearned(self.studies, pattern)(found),
             "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
             "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
-            "of_judged": lambda pattern, word: inputs.of_judged(self.studies, pattern)(found),
+            "of_section": lambda pattern, word: inputs.of_section(self.studies, pattern, word)(found),
+            "of_coalitions": lambda pattern, word: inputs.of_coalitions(self.studies, pattern, word)(found),
             "of_members": lambda pattern, word: inputs.of_members(self.studies, pattern)(found),
-            "of_judged_methods": lambda pattern, word: inputs.of_judged_methods(self.studies, pattern)(found),
+            "of_methods_of": lambda pattern, word: inputs.of_methods_of(self.studies, pattern, word)(found),
             "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
             "ablation": lambda pattern, word: inputs.of_ablation(self.studies, pattern, word)(found),
+            "of_latents": lambda pattern, word: inputs.of_latents(self.studies, pattern)(found),
+            "of_lengths": lambda pattern, word: [inputs.of_lengths(self.studies, pattern)(found)],
             "of_images": lambda pattern, word: [inputs.of_images(found)],
             "of_set": lambda pattern, word: [inputs.of_set(found)],
             "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),
@@ -258,6 +276,12 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
+def new_study():
+    """The class of studies, for tests that need one of their own."""
+    return Study
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory, _one_thread):
     """Images, the full model's subset and the full model."""
     study = Study(tmp_path_factory.mktemp("trained")).images()
@@ -271,6 +295,6 @@ def study(trained, tmp_path_factory):
     """Every job of the study; `jobs` lists them as (rule, wildcards)."""
     study = trained.copy(tmp_path_factory.mktemp("study"))
     study.jobs = [("design", {"cohort": "full"}), ("train", {"cohort": "full"})]
-    for end in ("numbers", "tables", "figures", "ablation"):
+    for end in ("numbers", "tables", "figures", "ablation", "contributors"):
         study.make(f"results/tiny/summary/{end}")
     return study

@@ -82,7 +82,7 @@ def test_products_of_parts_are_those_of_the_whole(job, projection, cuts):
 
 @pytest.mark.parametrize("projection", KINDS)
 def test_memory(job, projection, monkeypatch):
-    """Gradients of two files at most are alive at a time, those of one with a projection; every pair is read once."""
+    """Two files of gradients at most are open at a time, those of one with a projection; every pair is read once."""
     alive, most, read, load = [0], [0], [], gram.load_gradients
 
     def counted(path, device):
@@ -90,7 +90,7 @@ def test_memory(job, projection, monkeypatch):
         alive[0] += 1
         most[0] = max(most[0], alive[0])
         read.append(path)
-        weakref.finalize(held["first"], lambda: alive.__setitem__(0, alive[0] - 1))
+        weakref.finalize(held, lambda: alive.__setitem__(0, alive[0] - 1))
         return held
 
     monkeypatch.setattr(gram, "load_gradients", counted)

@@ -7,7 +7,7 @@ from attribution.core.rng import rng
 from attribution.core.store import load_json, load_meta, load_tensors, save_tensors
 from attribution.evaluation.selection import KINDS
 from attribution.provenance.job import Job
-from attribution.steps import lds, outcomes, remove
+from attribution.steps import lds, remove, retrained
 
 S, N, Q = 24, 30, 9
 TARGETS = ["loss", "elbo"]
@@ -15,29 +15,23 @@ TARGETS = ["loss", "elbo"]
 
 @pytest.fixture
 def files(tmp_path):
-    """Two replicates of two cohorts each, scores whose best damping depends on the kind, and the queries."""
+    """Two replicates' outcomes, scores whose best damping depends on the kind, and the queries."""
     stream = rng(0, "test remove")
     truth = stream.normal(size=(Q, N))
     members = np.stack([np.sort(stream.choice(N, N // 2, replace=False)) for _ in range(S)])
     masks = np.zeros((S, N))
     np.put_along_axis(masks, members, 1, axis=1)
     kind = np.repeat([0, 1, 2], 3)
-    inputs = {"subsets": [], "losses": []}
-    for replicate in (0, 1):
-        for half in (slice(0, S // 2), slice(S // 2, S)):
-            loss = (1 - masks[half]) @ truth.T + 0.5 * stream.normal(size=(S // 2, Q))
-            where = tmp_path / f"{replicate}{half.start}"
-            inputs["subsets"].append(where / "subsets.safetensors")
-            inputs["losses"].append(where / "losses.safetensors")
-            drawn = {"number": np.arange(S)[half], "members": members[half]}
-            save_tensors(inputs["subsets"][-1], drawn, {"replicate": replicate})
-            save_tensors(inputs["losses"][-1], {"loss": loss, "elbo": -loss})
+    loss = np.stack([(1 - masks) @ truth.T + 0.5 * stream.normal(size=(S, Q)) for _ in range(2)])
+    measured = {f"{retrained.MEASURED}loss": loss, f"{retrained.MEASURED}elbo": -loss}
+    outcomes = tmp_path / "outcomes.safetensors"
+    save_tensors(outcomes, {"number": np.arange(S), "members": members} | measured)
     layers = np.stack([truth + scale * stream.normal(size=(Q, N)) for scale in (0.5, 1.0, 2.0)])
     layers = np.stack([[layers[(i + kind[q]) % 3, q] for q in range(Q)] for i in range(3)])  # best: 0, 2, 1
     scores, queries = tmp_path / "scores.safetensors", tmp_path / "queries.safetensors"
     save_tensors(scores, {"scores": layers.astype(np.float32), "dampings": np.array([0.1, 1.0, 10.0], np.float32)})
     save_tensors(queries, {"kind": kind}, {"kinds": list(KINDS)})
-    return inputs | {"scores": [scores], "queries": [queries]}
+    return {"outcomes": [outcomes], "scores": [scores], "queries": [queries]}
 
 
 def job(step, files, out, **job):
@@ -80,15 +74,3 @@ def test_nothing_removed(files, tmp_path):
     design = load_tensors(tmp_path / "out/subsets.safetensors")
     assert design["members"].tolist() == [list(range(N))] * 2
     assert design["query"].tolist() == [-1, -1]
-
-
-def test_losses_of_all_targets_are_read_once(files, monkeypatch):
-    read = []
-    monkeypatch.setattr(outcomes, "load_tensors", lambda path: read.append(path) or load_tensors(path))
-    found = outcomes.retrained_for(files["subsets"], files["losses"], N, TARGETS)
-    assert len(read) == len(set(read)) == 8
-    np.testing.assert_array_equal(found["elbo"].outcomes, -found["loss"].outcomes)
-    assert found["loss"].outcomes.shape == (2, S, Q)
-    # cohorts in another order are the same study
-    backwards = outcomes.retrained(files["subsets"][::-1], files["losses"][::-1], N, "loss")
-    np.testing.assert_array_equal(backwards.outcomes, found["loss"].outcomes)

@@ -15,7 +15,7 @@ from attribution.core.store import load_json, load_tensors, save_json, save_tens
 from attribution.evaluation.removal import compare
 from attribution.provenance import receipt
 from attribution.provenance.job import Job
-from attribution.steps import ceiling, figures, lds, numbers, overestimate, prevalence, tables
+from attribution.steps import ceiling, figures, lds, numbers, outcomes, overestimate, prevalence, tables
 
 ROOT = Path(__file__).parents[2]
 N, S, KINDS = 30, 16, ("generated", "heldout", "training")
@@ -47,8 +47,9 @@ def study(tmp_path_factory) -> Path:
     """The study's folder, with everything below summary made by its steps."""
     root = tmp_path_factory.mktemp("reports")
     write_world(root)
-    files = {"queries": "queries/q.safetensors", "subsets": ["d0", "d1"], "losses": ["l0", "l1"]}
-    common = {name: place(root, value) for name, value in files.items()}
+    files = {name: [root / f"{name}{r}.safetensors" for r in (0, 1)] for name in ("subsets", "losses")}
+    run(root, outcomes, "outcomes", files, {"stream": "crn"})
+    common = {"queries": root / "queries/q.safetensors", "outcomes": root / "outcomes/outcomes.safetensors"}
     by_method = {
         name: [root / f"lds/{m}/lds.{end}" for m in sorted(METHODS)]
         for name, end in (("lds", "json"), ("arrays", "safetensors"))
@@ -56,7 +57,7 @@ def study(tmp_path_factory) -> Path:
     scores = [root / f"scores/{m}/scores.safetensors" for m in sorted(METHODS)]
     for method, path in zip(sorted(METHODS), scores, strict=True):
         run(root, lds, f"lds/{method}", {"scores": path, **common}, {"base": METHODS[method].get("of", method)})
-    run(root, ceiling, "ceiling", {**common, "own_subsets": common["subsets"], "own_losses": common["losses"]})
+    run(root, ceiling, "ceiling", {**common, "own": common["outcomes"]})
     run(root, overestimate, "overestimate", {"scores": scores, "baseline": root / "without/l.safetensors", **common})
     inputs = {"scores": scores, "lds": by_method["lds"], "gram": root / "gram/gram.safetensors"}
     run(root, prevalence, "prevalence", {**inputs, "queries": common["queries"]})
@@ -67,13 +68,9 @@ def study(tmp_path_factory) -> Path:
     run(root, tables, "tables", {"numbers": root / "numbers/numbers.json", **stated})
     metrics |= {"changes": root / "overestimate/overestimate.safetensors", "draws": root / "draws/lds.json"}
     del metrics["overestimate"]
-    pictured = {"train": root / "images/train.safetensors", "scores": scores}
+    pictured = {"train": root / "images/train.safetensors", "scores": scores, "autoencoder": []}
     run(root, figures, "figures", {**by_method, **metrics, **common, **pictured})
     return root
-
-
-def place(root: Path, value: str | list[str]) -> Path | list[Path]:
-    return root / value if isinstance(value, str) else [root / f"{name}/{name}.safetensors" for name in value]
 
 
 def run(root: Path, step, out: str, inputs: dict, wildcards: dict | None = None) -> None:
@@ -126,10 +123,11 @@ def write_losses(root: Path, influence: dict[str, np.ndarray], stream: np.random
     np.put_along_axis(out, members, 0.0, axis=1)
     for r in (0, 1):
         subsets = {"members": members, "number": np.arange(S)}
-        save_tensors(root / f"d{r}/d{r}.safetensors", subsets, {"replicate": r})
+        names = [f"crn{r}/subset {s}" for s in range(S)]
+        save_tensors(root / f"subsets{r}.safetensors", subsets, {"replicate": r, "names": names})
         noise = 1e-3 * stream.normal(size=(S, Q))
         found = {quantity: 7.0 * r + out @ scores.T / N + noise for quantity, scores in influence.items()}
-        save_tensors(root / f"l{r}/l{r}.safetensors", found)
+        save_tensors(root / f"losses{r}.safetensors", found)
     every = {quantity: np.full((2, Q), 7.0) * np.arange(2)[:, None] for quantity in influence}
     save_tensors(root / "without/l.safetensors", every)
 

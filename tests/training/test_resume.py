@@ -76,6 +76,14 @@ def test_single_precision_with_dropout(unet, tmp_path):
     assert_identical(unet.run(MEMBERS, STREAMS, state=state).state, whole.state)
 
 
+def test_bf16_with_dropout(unet, tmp_path):
+    """What GPU studies run in: the state is float32 and holds all that a resumed run needs."""
+    unet.denoiser = unet.denoiser | {"dropout": 0.2}
+    whole = unet.run(MEMBERS, STREAMS, precision="bf16")
+    state = interrupted(unet, tmp_path / "checkpoint.safetensors", 4, precision="bf16")
+    assert_identical(unet.run(MEMBERS, STREAMS, state=state, precision="bf16").state, whole.state)
+
+
 def test_every_part_of_the_state_matters(mlp, tmp_path):
     """A resume that forgot one would pass the test above only if it did not count: each one changes the result."""
     whole = mlp.run(MEMBERS, STREAMS)

@@ -13,9 +13,9 @@ Shape letters: N training examples, Q queries, R training replicates, S subsets.
 """
 
 import numpy as np
-from scipy.stats import rankdata
 
 from attribution.errors import StudyError
+from attribution.evaluation.ranks import average_ranks
 
 
 def spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -82,5 +82,5 @@ def lds(masks: np.ndarray, outcomes: np.ndarray, scores: np.ndarray) -> np.ndarr
 
 
 def _centred_ranks(values: np.ndarray, axis: int) -> np.ndarray:
-    ranks = rankdata(values, method="average", axis=axis)
+    ranks = average_ranks(values, axis)
     return ranks - (np.shape(values)[axis] + 1) / 2

@@ -38,13 +38,20 @@ def run(job: Job) -> None:
         for stream, count in (("sample", choice["samples"]), ("quality", choice["quality"]))
     )
 
+    def timed(work: Callable) -> tuple:
+        devices.finish(device)
+        started = time.perf_counter()
+        done = work()
+        devices.finish(device)
+        return done, time.perf_counter() - started
+
     def sample(kept: Tensor, noise: Tensor) -> Tensor:
         return averaged.sample(model, params, chain, noise, kept.to(device), choice["batch"])
 
     retained = torch.from_numpy(design["retained"]).bool()  # [A, M]
     members = retained.shape[1]
     found = {}
-    found["counterfactual"], exact = _timed(lambda: sample(retained, noise))
+    found["counterfactual"], exact = timed(lambda: sample(retained, noise))
     single = torch.eye(members, dtype=torch.bool)
     if "left_out" in design:
         found["alone"] = sample(single[torch.from_numpy(design["left_out"]) == -1], many)
@@ -55,19 +62,16 @@ def run(job: Job) -> None:
         found |= {"null": sample(nulls, noise), "factual": sample(every, noise)[0]}
         found |= {"alone": sample(single, many), "crowd": sample(every, many)[0]}
         averaged.tangents(model, params, averaged.chain(spec["diffusion"], 2), noise[:3, :1])  # loads torch's rules
-        (_, moved), first = _timed(lambda: averaged.tangents(model, params, chain, noise))
-        flat = moved.flatten(2).double()  # [M, G, D]
+        few = max(1, choice["batch"] // members**2)  # samples of one pass, in M directions of M members
+        moved, first = timed(
+            lambda: [averaged.tangents(model, params, chain, part)[1] for part in noise.split(few, dim=1)]
+        )
+        flat = torch.cat(moved, 1).flatten(2).double()  # [M, G, D]
         found["products"] = torch.einsum("mgd,kgd->gmk", flat, flat)
         passes = {"exact": members + (len(chain.t) - 1) * int(retained.sum())}  # of one member, a sample
         passes["first"] = len(chain.t) * members + (len(chain.t) - 1) * members**2
         save_json(job.out / "cost.json", {"exact": exact, "first": first, "passes": passes})
     save_tensors(job.out / "landscape.safetensors", found)
-
-
-def _timed(work: Callable) -> tuple:
-    started = time.perf_counter()
-    done = work()
-    return done, time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from attribution.core.store import save_json
 from attribution.evaluation.ceiling import evaluate_ceiling, evaluate_control
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"ceiling.json": "tolerance"}
 
@@ -17,11 +17,11 @@ OUTPUTS = {"ceiling.json": "tolerance"}
 def run(job: Job) -> None:
     """Replicates of the same subsets are compared with each other."""
     kinds, examples = query_kinds(job.input("queries")), job.spec["data"]["train"]
-    crn = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+    crn = retrained(job.input("outcomes"), examples, "loss")
     settings = job.spec["seed"], job.spec["evaluation"]["bootstrap"], job.spec["evaluation"]["coverage"]
     control = None
-    if job.inputs["own_subsets"]:
-        own = retrained(job.inputs["own_subsets"], job.inputs["own_losses"], examples, "loss")
+    if job.inputs["own"]:
+        own = retrained(job.input("own"), examples, "loss")
         same = np.searchsorted(crn.numbers, own.numbers)  # the control retrains the first subsets
         control = evaluate_control(crn.outcomes[:, same], own.outcomes, kinds, *settings)
     save_json(

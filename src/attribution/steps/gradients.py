@@ -10,7 +10,7 @@ import torch
 
 from attribution.core import device as devices
 from attribution.curvature import measured_rows
-from attribution.curvature.files import save_gradients
+from attribution.curvature.files import packed, save_packed
 from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.measured_rows import Draws, Measured
 from attribution.diffusion import trajectory
@@ -33,14 +33,12 @@ def run(job: Job) -> None:
     chain = schedule(spec["diffusion"], LEVELS[spec["data"]["dataset"]])
     measured = _rows(job, data, chain, device)
     bias, choice = spec["curvature"]["bias"], spec["gradients"]
-    parts = []
-    for group in measured.groups:
-        gradients = mean_gradients(model, group, bias, measured.output_gradient)
-        parts.append({block: gradient.cpu() for block, gradient in gradients.items()})
-    # Popped, so that beside the whole there is one block twice, not all of them.
-    gradients = {block: torch.cat([part.pop(block) for part in parts]) for block in list(parts[0])}
+    parts = [
+        packed(mean_gradients(model, group, bias, measured.output_gradient).items(), choice["bits"])
+        for group in measured.groups
+    ]
     meta = {"draws": choice["outputs"]} if spec["job"]["quantity"] == "output" else {}
-    save_gradients(job.out / "gradients.safetensors", gradients, choice["bits"], meta)
+    save_packed(job.out / "gradients.safetensors", parts, meta)
 
 
 def _rows(job: Job, data: inputs.Examples, chain: Schedule, device: torch.device) -> Measured:

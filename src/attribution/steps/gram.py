@@ -3,13 +3,13 @@
 Writes gram.safetensors, float64: query_train [V, N], train_train [N, N], query_norm [V] and train_norm [N] (squared).
 V = Q, or Q E where the queries' gradients are of E draws each, query by query; E stands in the file's meta as "draws".
 
-No two parts of the training set need to fit in memory beside a third: products are of pairs of parts, each pair once.
+Products are of pairs of parts, each pair once, and block by block: memory holds one block of two files.
 With a projection, gradients are sketched file by file, and only the sketches are kept.
 
 Shape letters: Q queries, E draws, N training examples, n examples of a part, O x J shape of a block, D projection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from attribution.provenance.job import Job, main
 
 OUTPUTS = {"gram.safetensors": "tolerance"}
 
-Features = dict[str, Tensor]  # block -> [n, O, J], or the one block of a sketch [n, D]
+Features = Mapping[str, Tensor]  # block -> [n, O, J], or the one block of a sketch [n, D]
 
 
 def run(job: Job) -> None:

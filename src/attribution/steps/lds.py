@@ -9,7 +9,7 @@ from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation import folds
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained_for
+from attribution.steps.retrained import query_kinds, retrained_for
 
 OUTPUTS = {"lds.json": "tolerance", "lds.safetensors": "tolerance"}
 MAIN = "loss"
@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     scores, dampings = scored["scores"], scored.get("dampings")
     settings = job.spec["evaluation"]
     targets = dict.fromkeys([MAIN, *job.spec["measurement"]["quantities"]])
-    models = retrained_for(job.inputs["subsets"], job.inputs["losses"], scores.shape[-1], targets)
+    models = retrained_for(job.input("outcomes"), scores.shape[-1], targets)
     kinds, options = query_kinds(job.input("queries")), (job.spec["seed"], settings["bootstrap"], settings["coverage"])
     masks, outcomes = models[MAIN].masks, {target: found.outcomes for target, found in models.items()}
     if "folds" in scored:  # fitted to halves of the retrained models

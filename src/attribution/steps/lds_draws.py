@@ -6,7 +6,7 @@ Writes lds.json: a list of {method, draws, kinds: {kind: {lds, interval, ...}}}.
 from attribution.core.store import load_tensors, save_json
 from attribution.evaluation.evaluate import evaluate
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"lds.json": "tolerance"}
 
@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     scored = load_tensors(job.input("scores"))
     draws = scored.pop("draws").tolist()
     examples = next(iter(scored.values())).shape[-1]
-    models = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+    models = retrained(job.input("outcomes"), examples, "loss")
     settings = job.spec["evaluation"]
     kinds = query_kinds(job.input("queries"))
     records = []

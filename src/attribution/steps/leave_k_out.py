@@ -14,7 +14,7 @@ from attribution.core.store import load_tensors, save_tensors
 from attribution.design.counterfactual import control, top, union, without
 from attribution.evaluation.selection import chosen_layers
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"subsets.safetensors": "bitwise"}
 KIND = "generated"
@@ -31,7 +31,7 @@ def run(job: Job) -> None:
         replicates = max(choice["leave"]["replicates"], choice["joint"]["replicates"]) + 1
         models = [(np.arange(examples), -1, False, r) for r in range(replicates)]
     else:
-        found = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+        found = retrained(job.input("outcomes"), examples, "loss")
         dampings = scored.get("dampings", np.empty(0)).tolist()
         layer = chosen_layers(scored["scores"], dampings, found.masks, found.outcomes, kinds, seed)[KIND]
         scores, rows = scored["scores"][layer], generated[: choice[stream]["queries"]]

@@ -14,7 +14,8 @@ from attribution.evaluation.intervals import difference
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
 from attribution.reporting import numbers, unlearning_numbers
-from attribution.reporting.ablation import ablation_numbers
+from attribution.reporting.ablation_numbers import ablation_numbers
+from attribution.reporting.contributors_numbers import contributors_numbers
 
 OUTPUTS = {"numbers.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
@@ -61,6 +62,8 @@ def run(job: Job) -> None:
         parts.append(unlearning_numbers.overlap_numbers(load_json(path), *_origin(path)))
     for path in job.inputs.get("ablation", []):  # one, or none in a study without encoded ensembles
         parts.append(ablation_numbers(load_json(path), *_origin(path)))
+    for path in job.inputs.get("contributors", []):  # likewise
+        parts.append(contributors_numbers(load_json(path), *_origin(path)))
     save_json(job.out / "numbers.json", numbers.assemble(parts))
 
 

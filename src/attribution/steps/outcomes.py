@@ -1,84 +1,76 @@
-"""What the evaluation steps read: retrained models' losses with the subsets they saw, put together from all cohorts.
+"""Every retrained model's losses with its subset, put together from the cohorts of a stream.
 
-Standard library and NumPy: evaluation jobs start in a fraction of a second.
+Writes outcomes.safetensors: replicate [R] and number [S] int64, ascending, members [S, n] int64, the rows of the
+training set that the models of a subset saw, and measured.<quantity> [R, S, Q] float64 of every measured quantity; meta
+holds the models' names, [R][S]. All that judges by retraining reads this one file: else a study's plan would grow with
+cohorts x methods.
 
-Shape letters: R replicates, S subsets, N training examples, Q queries.
+Shape letters: R replicates, S subsets, n examples in a subset, Q queries.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attribution.core.store import load_meta, load_tensors
-from attribution.design.subsets import masks
+from attribution.core.store import load_meta, load_tensors, save_tensors
 from attribution.errors import StudyError
+from attribution.provenance.job import Job, main
+from attribution.steps.retrained import MEASURED
+
+OUTPUTS = {"outcomes.safetensors": "bitwise"}
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """numbers [S] of the subsets, masks [S, N] of who was in, outcomes [R, S, Q] measured losses."""
-
-    numbers: np.ndarray
-    masks: np.ndarray
-    outcomes: np.ndarray
+def run(job: Job) -> None:
+    """--subsets and --losses: one file a cohort each, in the same order, whatever that is."""
+    save_tensors(job.out / "outcomes.safetensors", *collect(job.inputs["subsets"], job.inputs["losses"]))
 
 
-def retrained(subsets: list[Path], losses: list[Path], examples: int, target: str) -> Retrained:
-    """Collect cohorts (files in the same order); the outcome is `target`, one of the measured quantities.
+def collect(subsets: Sequence[Path], losses: Sequence[Path]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Tensors and meta as they are written.
 
-    Raises StudyError where a replicate lacks a subset that another has.
+    Raises StudyError where cohorts measured other quantities or another number of models than they have subsets, where
+    a replicate lacks a subset that another has, or has other examples in it.
     """
-    return retrained_for(subsets, losses, examples, (target,))[target]
-
-
-def retrained_for(
-    subsets: list[Path], losses: list[Path], examples: int, targets: Iterable[str]
-) -> dict[str, Retrained]:
-    """Target -> what `retrained` gives for it; every file is read once."""
-    targets = tuple(targets)
     members: dict[int, np.ndarray] = {}
-    measured: dict[int, dict[int, np.ndarray]] = {}  # replicate -> subset -> [targets, Q]
+    models: dict[int, dict[int, tuple[str, dict[str, np.ndarray]]]] = {}  # replicate -> subset -> name, quantity -> [Q]
+    quantities: set[str] = set()
     for subset_path, loss_path in zip(subsets, losses, strict=True):
-        design, replicate = load_tensors(subset_path), load_meta(subset_path)["replicate"]
-        found = load_tensors(loss_path)
-        if absent := [target for target in targets if target not in found]:
-            raise StudyError(f"{loss_path}: holds no {absent[0]} (measured: {', '.join(sorted(found))})")
-        loss = np.stack([found[target] for target in targets], 1)
-        if len(loss) != len(design["number"]):
-            raise StudyError(f"{loss_path}: {len(loss)} models, {subset_path} has {len(design['number'])} subsets")
-        for number, rows, values in zip(design["number"].tolist(), design["members"], loss, strict=True):
-            members[number] = rows
-            measured.setdefault(replicate, {})[number] = values
-    if not measured:
-        raise StudyError("no retrained models: design.subsets and design.replicates must be positive")
-    numbers = sorted(members)
-    for replicate, of_subset in measured.items():
-        if missing := sorted(set(numbers) - set(of_subset)):
+        design, meta, found = load_tensors(subset_path), load_meta(subset_path), load_tensors(loss_path)
+        quantities = quantities or set(found)
+        if set(found) != quantities:
+            raise StudyError(f"{loss_path}: holds {_listed(found)}, {losses[0]} {_listed(quantities)}: rerun both")
+        for quantity, values in found.items():
+            if len(values) != len(design["number"]):
+                count = f"{len(values)} models, {subset_path} has {len(design['number'])} subsets"
+                raise StudyError(f"{loss_path}: {quantity} of {count}")
+        for place, number in enumerate(design["number"].tolist()):
+            rows = members.setdefault(number, design["members"][place])
+            if not np.array_equal(rows, design["members"][place]):
+                raise StudyError(f"{subset_path}: subset {number} is not that of other replicates: rerun the designs")
+            of_model = {quantity: values[place] for quantity, values in found.items()}
+            models.setdefault(meta["replicate"], {})[number] = meta["names"][place], of_model
+    numbers, replicates = sorted(members), sorted(models)
+    for replicate in replicates:
+        if missing := sorted(set(numbers) - set(models[replicate])):
             raise StudyError(f"replicate {replicate} lacks the subsets {missing}")
-    outcomes = np.stack([np.stack([measured[r][s] for s in numbers]) for r in sorted(measured)])  # [R, S, targets, Q]
-    inside = masks((members[s] for s in numbers), examples)
-    return {target: Retrained(np.array(numbers), inside, outcomes[:, :, place]) for place, target in enumerate(targets)}
+    if not replicates:
+        raise StudyError("no retrained models: design.subsets and design.replicates must be positive")
+    ordered = [[models[replicate][number] for number in numbers] for replicate in replicates]  # [R][S]
+    tensors = {
+        "replicate": np.array(replicates, dtype=np.int64),
+        "number": np.array(numbers, dtype=np.int64),
+        "members": np.stack([members[number] for number in numbers]),
+    }
+    for quantity in sorted(quantities):
+        tensors[f"{MEASURED}{quantity}"] = np.stack([np.stack([of[quantity] for _, of in row]) for row in ordered])
+    return tensors, {"names": [[name for name, _ in row] for row in ordered]}
 
 
-def layer_of(scored: dict[str, np.ndarray], entry: dict) -> int:
-    """Position of the damping that the LDS record of a query kind chose, in scores [L, Q, N]; 0 without dampings."""
-    damping = entry["selected_damping"]
-    return 0 if damping is None else layer_at(scored, damping)
+def _listed(quantities: Any) -> str:
+    return ", ".join(sorted(quantities)) or "nothing"
 
 
-def layer_at(scored: dict[str, np.ndarray], damping: float) -> int:
-    """Position of a damping of the grid in scores [L, Q, N]."""
-    return int(np.argmin(np.abs(scored["dampings"] - damping)))
-
-
-def has_units(settings: dict[str, Any]) -> bool:
-    """Whether a method's scores, over N, are changes of what it measures: influence with a curvature of its own."""
-    return "curvature" in settings or "fisher" in settings
-
-
-def query_kinds(path: Path) -> np.ndarray:
-    """Kind of each query, [Q] of str."""
-    return np.array(load_meta(path)["kinds"])[load_tensors(path)["kind"]]
+if __name__ == "__main__":
+    main(run, OUTPUTS)

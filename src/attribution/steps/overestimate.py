@@ -16,7 +16,7 @@ import numpy as np
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.evaluation.overestimate import changes, overestimate
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import has_units, layer_at, query_kinds, retrained_for
+from attribution.steps.retrained import has_units, layer_at, query_kinds, retrained_for
 
 OUTPUTS = {"overestimate.json": "tolerance", "overestimate.safetensors": "tolerance"}
 
@@ -32,7 +32,7 @@ def run(job: Job) -> None:
     baseline, kinds = load_tensors(job.input("baseline")), query_kinds(job.input("queries"))
     record: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
-    models = retrained_for(job.inputs["subsets"], job.inputs["losses"], job.spec["data"]["train"], measured)
+    models = retrained_for(job.input("outcomes"), job.spec["data"]["train"], measured)
     for method, quantity in judged.items():
         predicted, actual = changes(
             _default(scores[method], methods[method]["damping"]),

@@ -9,7 +9,7 @@ import numpy as np
 from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.overlap import between, within
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import layer_of, query_kinds
+from attribution.steps.retrained import layer_of, query_kinds
 
 OUTPUTS = {"overlap.json": "tolerance"}
 KIND = "generated"

@@ -19,7 +19,7 @@ from attribution.errors import StudyError
 from attribution.evaluation.fidelity import by_draws, mean_interval, rank_correlation, recall, split_half
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs, unlearned
-from attribution.steps.outcomes import layer_at, query_kinds
+from attribution.steps.retrained import layer_at, query_kinds
 from attribution.unlearning.losses import bank_losses
 from attribution.unlearning.prefilter import candidates, estimate
 from attribution.unlearning.skew import skew

@@ -14,7 +14,7 @@ from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.intervals import difference
 from attribution.evaluation.prevalence import BOOTSTRAPPED, prevalence
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import layer_of, query_kinds
+from attribution.steps.retrained import layer_of, query_kinds
 
 OUTPUTS = {"prevalence.json": "tolerance"}
 TOP = 10

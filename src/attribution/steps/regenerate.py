@@ -18,7 +18,7 @@ from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
 from attribution.steps.levels import LEVELS
-from attribution.steps.outcomes import query_kinds
+from attribution.steps.retrained import query_kinds
 
 OUTPUTS = {"regenerated.safetensors": "tolerance"}
 KIND = "generated"

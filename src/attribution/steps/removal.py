@@ -8,7 +8,7 @@ import numpy as np
 from attribution.core.store import load_tensors, save_json
 from attribution.evaluation.removal import compare, increase
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds
+from attribution.steps.retrained import query_kinds
 
 OUTPUTS = {"removal.json": "tolerance"}
 CONTROL = "random"

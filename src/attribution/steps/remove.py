@@ -10,7 +10,7 @@ from attribution.core.store import load_tensors, save_tensors
 from attribution.design.removal import chosen_queries, kept
 from attribution.evaluation.selection import chosen_layers
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"subsets.safetensors": "bitwise"}
 
@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     if percent == 0:
         rows, members = [-1], [np.arange(examples)]
     else:
-        models = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+        models = retrained(job.input("outcomes"), examples, "loss")
         layers = chosen_layers(scores, dampings, models.masks, models.outcomes, kinds, job.spec["seed"])
         rows = chosen_queries(kinds, removal["queries"]).tolist()
         members = [kept(scores[layers[kinds[q]], q], percent) for q in rows]

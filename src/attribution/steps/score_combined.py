@@ -13,7 +13,7 @@ from attribution.core.store import load_tensors, save_tensors
 from attribution.evaluation.lds import group_prediction, mean_outcome
 from attribution.evaluation.selection import by_kind, choose, halves
 from attribution.provenance.job import Job, main
-from attribution.steps.outcomes import query_kinds, retrained
+from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 FOLDS = ("selection", "reporting")
@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     method = import_module(f"attribution.methods.{job.spec['job']['module']}")
     members = [load_tensors(path) for path in job.inputs["scores"]]
     queries, examples = members[0]["scores"].shape[1:]
-    models = retrained(job.inputs["subsets"], job.inputs["losses"], examples, "loss")
+    models = retrained(job.input("outcomes"), examples, "loss")
     measured, kinds = mean_outcome(models.outcomes), query_kinds(job.input("queries"))
     split = halves(len(measured), job.spec["seed"])
     predicted = [np.stack([group_prediction(models.masks, layer) for layer in one["scores"]]) for one in members]

@@ -1,7 +1,7 @@
 """Score by preconditioned gradients: influence with Kronecker-factored curvature, part by part of the training set.
 
 Writes scores.safetensors: scores [L, Q, N] float32, larger = removing n hurts q more, and dampings [L].
-Memory holds the queries' gradients and those of one part.
+Memory holds one block of the queries' gradients and of those of one part.
 """
 
 from importlib import import_module

@@ -6,7 +6,7 @@ and peers.md, the benchmarks as last run.
 
 from attribution.core.store import load_json, save_text
 from attribution.provenance.job import Job, main
-from attribution.reporting import claims, mucs_table, tables
+from attribution.reporting import benchmarks, claims, mucs_table, tables
 from attribution.workflow.config import read_yaml
 
 OUTPUTS = {
@@ -28,7 +28,8 @@ def run(job: Job) -> None:
     save_text(job.out / "claims.md", claims.claims_markdown(claimed, numbers) + "\n")
     save_text(job.out / "mucs.csv", mucs_table.mucs_csv(numbers))
     save_text(job.out / "mucs.md", mucs_table.mucs_markdown(numbers) + "\n")
-    save_text(job.out / "peers.md", tables.peers_markdown(job.input("peers").read_text(encoding="utf-8")) + "\n")
+    peers = job.input("peers").read_text(encoding="utf-8")
+    save_text(job.out / "peers.md", benchmarks.markdown("peers", peers) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ def run(job: Job) -> None:
     """Resume from this job's checkpoint if there is one, train to the end, save, remove the checkpoint."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
+    if "precision" in spec["training"]:
+        job.record["precision"] = spec["training"]["precision"]
     data = inputs.examples(job.input("data"), device)
     design = load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)

@@ -5,6 +5,10 @@ AdamW with linear warm-up, cosine decay and gradient clipping per model; the res
 of the weights. Everything acts model by model, so a model trained in a cohort equals the same model trained alone up to
 rounding, and a run that is stopped and resumed equals an uninterrupted one bit for bit on a CPU.
 
+Weights, their average, AdamW's moments and the loss are float32 whatever the precision of training: with "bf16" the
+network runs on copies of weights and inputs in bfloat16 (Micikevicius et al. 2018, master weights; bfloat16 needs no
+scaling of the loss), with "tf32" its float32 products round their factors on GPUs that can. Nothing else ever does.
+
 Shape letters: M models, N training examples, B batch, C H W image; n examples in a subset.
 """
 
@@ -16,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attribution.core.device import tf32
 from attribution.core.rng import torch_seed
 from attribution.diffusion.ensemble import Stack, predict
 from attribution.diffusion.noise import add_noise
@@ -53,6 +58,8 @@ def train(
     state.restore(optimizer)
     checkpoint = state.step
     loss_sum = torch.zeros(len(cohort.names), device=images.device)
+    precision = training.get("precision", "fp32")
+    low = torch.bfloat16 if precision == "bf16" else None
     model.train()
     for step in range(state.step, training["steps"]):
         x0, t, eps = _batch(cohort, images, step, training["batch"], len(abar))
@@ -60,7 +67,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        losses = backward(model, params, cohort, step, add_noise(abar, x0, t, eps), t, eps)  # [M]
+        with tf32(precision == "tf32"):
+            x_t = add_noise(abar, x0, t, eps)
+            losses = backward(model, params, cohort, step, x_t, t, eps, low, training.get("at_once"))  # [M]
         _finite(losses, cohort, f"loss at step {step}", checkpoint)
         clip_each(params, training["clip_norm"])
         optimizer.step()
@@ -82,10 +91,21 @@ def train(
     return state.ema
 
 
-def backward(model: nn.Module, params: Stack, cohort: Cohort, step: int, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def backward(
+    model: nn.Module,
+    params: Stack,
+    cohort: Cohort,
+    step: int,
+    x_t: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    low: torch.dtype | None = None,
+    at_once: int | None = None,
+) -> Tensor:
     """Losses [M] on x_t and eps [M, B, C, H, W], t [M, B]; their gradients are added to those of `params`.
 
-    All models at once, or one by one where the module has dropout: each model's masks come from its own stream.
+    The network runs in the precision `low` where one is given; losses and gradients are in that of the weights. All
+    models at once, or one by one where the module has dropout: each model's masks come from its own stream.
     """
     dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
     parts = [slice(m, m + 1) for m in range(len(t))] if dropout else [slice(None)]
@@ -95,7 +115,11 @@ def backward(model: nn.Module, params: Stack, cohort: Cohort, step: int, x_t: Te
             stream = cohort.streams[part.start]
             torch.manual_seed(torch_seed(stream.seed, "dropout", *stream.names, step))
         weights = {name: value[part] for name, value in params.items()}
-        predicted = predict(model, weights, x_t[part], t[part])  # [M, B, C, H, W]
+        if low is None:
+            predicted = predict(model, weights, x_t[part], t[part])  # [M, B, C, H, W]
+        else:
+            rounded = {name: value.to(low) for name, value in weights.items()}
+            predicted = predict(model, rounded, x_t[part].to(low), t[part]).to(eps.dtype)
         loss = (predicted - eps[part]).square().flatten(1).mean(1)
         loss.sum().backward()
         losses.append(loss.detach())

@@ -1,0 +1,224 @@
+# What contributors are worth: Shapley values by sparsified fine-tuning, judged by coalitions trained anew (rule train).
+
+
+# Draw coalitions of contributors, and what a model of each is trained on.
+rule coalitions:
+    input:
+        data="results/{study}/data/images/train.safetensors",
+    output:
+        subsets="results/{study}/design/{cohort}/subsets.safetensors",
+        receipt="results/{study}/design/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/coalitions/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/coalitions/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=paths.COALITIONS,
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "coalitions", 1000),
+        runtime=need("runtime", "coalitions", 10),
+        gpu=0,
+    params:
+        spec=spec("seed contributors.count contributors.judge.coalitions contributors.judge.fraction"),
+        code=identity.code("coalitions"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.coalitions"
+        " --out results/{wildcards.study}/design/{wildcards.cohort}"
+        " --data {input.data}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Prune the full model by magnitude and let it recover on all examples.
+rule sparsify:
+    input:
+        data="results/{study}/data/images/train.safetensors",
+        models="results/{study}/models/full/models.safetensors",
+    output:
+        models="results/{study}/models/sparse/models.safetensors",
+        masks="results/{study}/models/sparse/masks.safetensors",
+        curve="results/{study}/models/sparse/log.jsonl",
+        receipt="results/{study}/models/sparse/receipt.json",
+    log:
+        "results/{study}/logs/sparsify.log",
+    benchmark:
+        "results/{study}/logs/sparsify.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "sparsify"),
+        runtime=need("runtime", "sparsify"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion training contributors.sparsity contributors.recover"),
+        code=identity.code("sparsify"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.sparsify"
+        " --out results/{wildcards.study}/models/sparse"
+        " --data {input.data}"
+        " --models {input.models}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Fine-tune the pruned model on each coalition of a cohort.
+rule finetune:
+    input:
+        data="results/{study}/data/images/train.safetensors",
+        subsets="results/{study}/design/{cohort}/subsets.safetensors",
+        sparse="results/{study}/models/sparse/models.safetensors",
+        masks="results/{study}/models/sparse/masks.safetensors",
+    output:
+        models="results/{study}/models/{cohort}/models.safetensors",
+        curve="results/{study}/models/{cohort}/log.jsonl",
+        receipt="results/{study}/models/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/finetune/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/finetune/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=paths.FINETUNED,
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "finetune"),
+        runtime=need("runtime", "finetune"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion training contributors.finetune"),
+        code=identity.code("finetune"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.finetune"
+        " --out results/{wildcards.study}/models/{wildcards.cohort}"
+        " --data {input.data}"
+        " --subsets {input.subsets}"
+        " --sparse {input.sparse}"
+        " --masks {input.masks}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# What the models of a cohort, and their samples, are like.
+rule properties:
+    input:
+        models="results/{study}/models/{cohort}/models.safetensors",
+        losses="results/{study}/losses/{cohort}/losses.safetensors",
+        queries="results/{study}/queries/all/queries.safetensors",
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+    output:
+        properties="results/{study}/properties/{cohort}/properties.safetensors",
+        receipt="results/{study}/properties/{cohort}/receipt.json",
+    log:
+        "results/{study}/logs/properties/{cohort}.log",
+    benchmark:
+        "results/{study}/logs/properties/{cohort}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "properties"),
+        runtime=need("runtime", "properties"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed denoiser diffusion contributors.samples contributors.steps contributors.batch"),
+        code=identity.code("properties"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.properties"
+        " --out results/{wildcards.study}/properties/{wildcards.cohort}"
+        " --models {input.models}"
+        " --losses {input.losses}"
+        " --queries {input.queries}"
+        " --train {input.train}"
+        " --heldout {input.heldout}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Shapley values, and what predicts the properties of models trained without some contributors.
+rule contributors:
+    input:
+        sft_designs=of_coalitions("results/{study}/design/{cohort}/subsets.safetensors", "sft"),
+        sft=of_coalitions("results/{study}/properties/{cohort}/properties.safetensors", "sft"),
+        half_designs=of_coalitions("results/{study}/design/{cohort}/subsets.safetensors", "half"),
+        half=of_coalitions("results/{study}/properties/{cohort}/properties.safetensors", "half"),
+        sparse="results/{study}/properties/sparse/properties.safetensors",
+        scores=of_methods_of("results/{study}/scores/full/{method}/scores.safetensors", "contributors"),
+        lds=of_methods_of("results/{study}/lds/{method}/lds.json", "contributors"),
+        queries="results/{study}/queries/all/queries.safetensors",
+    output:
+        record="results/{study}/contributors/all/contributors.json",
+        arrays="results/{study}/contributors/all/contributors.safetensors",
+        receipt="results/{study}/contributors/all/receipt.json",
+    log:
+        "results/{study}/logs/contributors.log",
+    benchmark:
+        "results/{study}/logs/contributors.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "contributors", 4000),
+        runtime=need("runtime", "contributors", 30),
+        gpu=0,
+    params:
+        spec=spec(
+            "seed training.steps evaluation.bootstrap evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
+        ),
+        code=identity.code("contributors"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.contributors"
+        " --out results/{wildcards.study}/contributors/all"
+        " --sft_designs {input.sft_designs}"
+        " --sft {input.sft}"
+        " --half_designs {input.half_designs}"
+        " --half {input.half}"
+        " --sparse {input.sparse}"
+        " --scores {input.scores}"
+        " --lds {input.lds}"
+        " --queries {input.queries}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# Table and figure of the contributors.
+rule contributors_report:
+    input:
+        numbers="results/{study}/summary/numbers/numbers.json",
+        arrays="results/{study}/contributors/all/contributors.safetensors",
+    output:
+        table_csv="results/{study}/summary/contributors/contributors.csv",
+        table=report(
+            "results/{study}/summary/contributors/contributors.md",
+            caption="../report/contributors_table.rst",
+            category="{study}",
+            subcategory="Tables",
+        ),
+        values=report(
+            "results/{study}/summary/contributors/shapley.png",
+            caption="../report/contributors_shapley.rst",
+            category="{study}",
+            subcategory="Figures",
+        ),
+        values_svg="results/{study}/summary/contributors/shapley.svg",
+        receipt="results/{study}/summary/contributors/receipt.json",
+    log:
+        "results/{study}/logs/contributors_report.log",
+    benchmark:
+        "results/{study}/logs/contributors_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "contributors_report", 2000),
+        runtime=need("runtime", "contributors_report", 10),
+        gpu=0,
+    params:
+        spec=spec("contributors.methods"),
+        code=identity.code("contributors_report"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.contributors_report"
+        " --out results/{wildcards.study}/summary/contributors"
+        " --numbers {input.numbers}"
+        " --arrays {input.arrays}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
