@@ -100,3 +100,22 @@ def test_pictures_are_of_one_size(tmp_path: Path) -> None:
     assert "another size" in compared(
         tmp_path, "x.png", head + b"1", head.replace(b"\x01", b"\x02") + b"2", "tolerance"
     )
+
+
+CLIPPED = '<g clip-path="url(#p{0})"/><use xlink:href="#m{1}" x="{2}"/><path id="m{1}"/><clipPath id="p{0}"/>\n'
+ONE, OTHER = "35d7aa3b31", "9991d9d6a7"
+
+
+@pytest.mark.parametrize(
+    ("new", "same"),
+    [
+        (CLIPPED.format(OTHER, ONE, 1.0), True),  # hashes of where they lie, to the last bit
+        (CLIPPED.format(OTHER, ONE, 1.1), False),
+        (CLIPPED.format(ONE, OTHER, 1.0).replace(f'href="#m{OTHER}', f'href="#p{ONE}'), False),
+        (CLIPPED.format(ONE, "a", 1.0), False),
+    ],
+)
+def test_ids_of_an_svg_are_taken_by_their_order(new: str, same: bool, tmp_path: Path) -> None:
+    old = CLIPPED.format(ONE, OTHER, 1.0)
+    assert (compared(tmp_path, "x.svg", old.encode(), new.encode(), "tolerance") is None) is same
+    assert compared(tmp_path, "x.txt", old.encode(), CLIPPED.format(OTHER, ONE, 1.0).encode(), "tolerance") is not None

@@ -1,11 +1,20 @@
-"""Jobs as their steps leave them: a folder with a receipt, a training log, a table of numbers."""
+"""Jobs as their steps leave them, a folder with a receipt, a training log, a table of numbers; and a real server."""
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from attribution.tracking.store import _create_database
 
 SPEC = {"seed": 0, "training": {"steps": 3, "learning_rate": 0.003}, "job": {"cohort": "full"}}
 LOG = [{"step": step, "loss": 1.0 / step, "learning_rate": 0.003} for step in (1, 2, 3)]
@@ -54,3 +63,60 @@ def write_job() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def training_log() -> list[dict]:
     return LOG
+
+
+def _port() -> int:
+    """One that is free on the loopback interface."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A real tracking server on the loopback interface, ended with its whole process group."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.process = folder, _port(), None
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
+             "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+             "--artifacts-destination", str(self.folder / "artifacts")],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.eventually(self.healthy)
+
+    @staticmethod
+    def eventually(true: Callable[[], object], seconds: float = 300.0) -> object:
+        """What `true` returns once it is true. A busy machine is no failure, so the limit is far."""
+        deadline = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.1)
+        return found
+
+    def healthy(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.uri}/health", timeout=2).status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name, value in {"TIMEOUT": "5", "MAX_RETRIES": "0"}.items():  # of this process; the children set their own
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    _create_database(tmp_path / "server.db", "mlflow-artifacts:/")
+    server = Server(tmp_path)
+    try:
+        yield server
+    finally:
+        server.stop()

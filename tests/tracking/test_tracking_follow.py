@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,14 +29,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def eventually(true: Callable[[], object], seconds: float = 40.0) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-    return found
 
 
 def command(root: Path, uri: str, *arguments: str) -> subprocess.Popen:
@@ -78,50 +68,8 @@ def steps(uri: str, run_id: str) -> list[int]:
     return sorted(point.step for point in client(uri).get_metric_history(run_id, "loss"))
 
 
-class Server:
-    """A real tracking server on the loopback interface, ended with its whole process group."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.process = folder, free_port(), None
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-             "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts")],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        eventually(self.healthy, 120)
-
-    def healthy(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=2).status == 200
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        if self.process:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name, value in {"TIMEOUT": "5", "MAX_RETRIES": "0"}.items():  # of this process; the children set their own
-        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
-    _create_database(tmp_path / "server.db", "mlflow-artifacts:/")
-    server = Server(tmp_path)
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.mark.slow
-def test_jobs_are_followed_live_and_a_server_that_dies_loses_nothing(server: Server, tmp_path: Path, write_job) -> None:
+def test_jobs_are_followed_live_and_a_server_that_dies_loses_nothing(server, tmp_path: Path, write_job) -> None:
     root = tmp_path / "root"
     toy = root / "results" / "toy" / "train"
     secret = server.uri.replace("//", "//me:s3cret@")
@@ -137,18 +85,18 @@ def test_jobs_are_followed_live_and_a_server_that_dies_loses_nothing(server: Ser
         append(toy / "one", written[-1])
         return runs(server.uri, "train/one")
 
-    (live,) = eventually(seen)
+    (live,) = server.eventually(seen)
     assert live.info.status == "RUNNING"
     log = [{"step": step, "loss": 1.0 / step} for step in [*written, len(written) + 1]]
     write_job(root, "train/one", "r1", log=log)
-    (done,) = eventually(lambda: [run for run in runs(server.uri, "train/one") if run.info.status == "FINISHED"])
+    (done,) = server.eventually(lambda: [run for run in runs(server.uri, "train/one") if run.info.status == "FINISHED"])
     assert done.info.run_id == live.info.run_id
     assert done.data.tags["attribution.receipt"] == "r1"
     assert done.data.params["training.steps"] == "3"
     assert steps(server.uri, done.info.run_id) == [line["step"] for line in log]  # each once, the last one too
 
     append(toy / "two", 1, 2)
-    (two,) = eventually(lambda: runs(server.uri, "train/two"))
+    (two,) = server.eventually(lambda: runs(server.uri, "train/two"))
     server.stop()
     append(toy / "two", 3)
     write_job(root, "train/three", "r3")

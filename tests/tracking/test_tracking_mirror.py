@@ -111,6 +111,14 @@ def test_a_run_is_found_by_step_and_receipt_and_shows_its_job(synced) -> None:
     assert numbers.data.metrics["lds.ekfac.generated.high"] == 0.5
 
 
+def test_a_run_is_found_by_its_method(root: Path, write_job) -> None:
+    for receipt, method in (("r3", "trak"), ("r4", "ekfac")):
+        write_job(root, f"scores/full/{method}", receipt, spec={"job": {"method": method}})
+    assert sync(root, "toy", URI) == Summary(2, 0, 2, ())
+    (run,) = runs(root, "params.`job.method` = 'trak'")
+    assert (run.info.run_name, run.data.tags["attribution.receipt"]) == ("scores/full/trak", "r3")
+
+
 def test_nothing_to_do_takes_no_time_and_no_mlflow(root: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; begun = time.monotonic();"

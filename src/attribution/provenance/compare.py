@@ -3,7 +3,8 @@
 bitwise: the same bytes. tolerance: the same names, shapes, types and words, whole numbers equal, and every other number
 within TOLERANCE of the largest of its array or line of text (floating-point sums in another order differ by less; a
 wrong term or seed by more). statistical: a log of the same records, whose means lie within SPREAD of each other, its
-times apart. Equal bytes are equal in every class. Only the standard library is used.
+times apart. Equal bytes are equal in every class. The ids within an SVG are hashes that the last bit of a coordinate
+changes: they are taken by their order. Only the standard library is used.
 """
 
 import json
@@ -19,6 +20,7 @@ SPREAD = 0.1
 TIMES = ("seconds", "cpu_seconds")  # of a log: what differs from run to run
 WHOLE = {"I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "B"}
 FLOATS = {"F64": "d", "F32": "f", "F16": "e"}
+_ID = re.compile(r"(?<=[#\"])(?:[mp]|image|C\w+_)[0-9a-f]{10}(?=[)\"])")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -34,10 +36,18 @@ def difference(before: Path, again: Path, kind: str) -> str | None:
     try:
         if before.suffix == ".safetensors":
             return _arrays(old, new)
+        if before.suffix == ".svg":
+            return _texts(*map(in_order, (old.decode(), new.decode())))
         judge = _log if kind == "statistical" else _texts
         return judge(old.decode(), new.decode())
     except (ValueError, LookupError, TypeError, struct.error) as error:  # JSON, text or arrays that are none
         return f"cannot be read ({' '.join(str(error).split())[:80]})"
+
+
+def in_order(svg: str) -> str:
+    """The SVG with the ids of its clip paths, markers and images replaced by numbers in the order of appearance."""
+    seen: dict[str, str] = {}
+    return _ID.sub(lambda found: seen.setdefault(found[0], f"id{len(seen)}"), svg)
 
 
 def _arrays(old: bytes, new: bytes) -> str | None:

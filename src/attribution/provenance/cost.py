@@ -1,18 +1,22 @@
-"""What a study cost, by rule: jobs, seconds, processor seconds and the largest memory, from its receipts."""
+"""What a study cost, by rule: jobs, seconds, processor seconds and the largest memory, from its receipts.
+
+Beside the memory that was used stands what the rule asks a cluster for: far more is wasted, less is killed.
+"""
 
 from dataclasses import dataclass
 
-from attribution.provenance import chain
+from attribution.provenance import asked, chain
 from attribution.provenance.ledger import Ledger
 
-HEAD = ("rule", "jobs", "seconds", "share", "longest", "cpu s", "peak MB")
+HEAD = ("rule", "jobs", "seconds", "share", "longest", "cpu s", "peak MB", "asked MB", "used")
 
 
 @dataclass(frozen=True)
 class Cost:
     """Of the jobs of one rule: their number, the sum and the longest of their seconds, processor seconds, peak memory.
 
-    The last two are None where a receipt does not say.
+    The last two are None where a receipt does not say; `asked_mb`, the memory that one of them asks for at first, where
+    the rules and the study's config are not at hand.
     """
 
     step: str
@@ -21,6 +25,7 @@ class Cost:
     longest: float
     cpu_seconds: float | None
     peak_mb: float | None
+    asked_mb: int | None = None
 
 
 def by_rule(ledger: Ledger) -> list[Cost]:
@@ -29,13 +34,12 @@ def by_rule(ledger: Ledger) -> list[Cost]:
     for folder in chain.current(ledger) & ledger.receipts.keys():
         entry = ledger.receipts[folder]
         runs.setdefault(entry["step"], []).append(entry["run"])
-    found = []
+    found, memory = [], asked.memory(ledger.root, ledger.study)
     for step, jobs in runs.items():
         spent, cpu, peak = ([job.get(key) for job in jobs] for key in ("seconds", "cpu_seconds", "peak_mb"))
         cpu_seconds = None if None in cpu else round(sum(cpu), 3)
-        found.append(
-            Cost(step, len(jobs), round(sum(spent), 3), max(spent), cpu_seconds, None if None in peak else max(peak))
-        )
+        most = None if None in peak else max(peak)
+        found.append(Cost(step, len(jobs), round(sum(spent), 3), max(spent), cpu_seconds, most, memory.get(step)))
     return sorted(found, key=lambda cost: (-cost.seconds, cost.step))
 
 
@@ -52,13 +56,17 @@ def table(costs: list[Cost]) -> str:
             f"{cost.longest:.1f}",
             _one(cost.cpu_seconds),
             _one(cost.peak_mb),
+            "" if cost.asked_mb is None else cost.asked_mb,
+            f"{100 * cost.peak_mb / cost.asked_mb:.0f} %" if cost.peak_mb and cost.asked_mb else "",
         ]
         rows.append((cost.step, *map(str, shown)))
     cpu = [cost.cpu_seconds for cost in costs]
     peak = [cost.peak_mb for cost in costs if cost.peak_mb is not None]
     longest = max((cost.longest for cost in costs), default=0.0)
     total = [sum(cost.jobs for cost in costs), f"{whole:.1f}", "", f"{longest:.1f}"]
-    rows.append(("all", *map(str, total), "" if None in cpu else f"{sum(cpu):.1f}", _one(max(peak, default=None))))
+    rows.append(
+        ("all", *map(str, total), "" if None in cpu else f"{sum(cpu):.1f}", _one(max(peak, default=None)), "", "")
+    )
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     return "\n".join(
         "  ".join(

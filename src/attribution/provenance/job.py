@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from attribution.errors import StudyError
 from attribution.provenance import receipt
-from attribution.workflow import fingerprint, guard
+from attribution.workflow import exclusive, fingerprint, guard
 
 RESERVED = ("spec", "code", "lock", "out")
 ENVIRONMENT = ("device", "threads", "deterministic")
@@ -76,7 +76,8 @@ def main(run: Callable[[Job], None], outputs: Outputs) -> NoReturn:
 def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: Sequence[str], root: Path) -> str:
     """Check, run and record one job; returns the receipt's id.
 
-    Nothing is removed but the receipt of an earlier run in the same folder, which no longer holds once work begins.
+    Nothing is removed but the receipt of an earlier run in the same folder, which no longer holds once work begins, and
+    the half-written files of one that was killed. Where such a one still works there, its end is waited for.
     Raises StudyError for bad flags, code other than planned, damaged inputs, and outputs that were not written.
     """
     if unknown := set(outputs.values()) - set(receipt.CLASSES):
@@ -90,17 +91,14 @@ def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: 
     named = {name: [Path(path) for path in paths] for name, paths in flags.items()}
     used = [receipt.input_record(name, path, root) for name, paths in named.items() for path in paths]
     origin = receipt.commit(root)
-    out.mkdir(parents=True, exist_ok=True)
-    Path(out, receipt.NAME).unlink(missing_ok=True)
-
     job = Job(step, spec, out, named, receipt.identity(step, spec, code.hash, lock, used))
-    run(job)
-
-    written = [receipt.output_record(out / name, kind, root) for name, kind in outputs.items()]
-    seconds = round(time.monotonic() - begun, 3)
-    receipt.write(
-        out,
-        {
+    with exclusive.alone(out):
+        for old in (out / receipt.NAME, *out.glob(".*.part")):
+            old.unlink(missing_ok=True)
+        run(job)
+        written = [receipt.output_record(out / name, kind, root) for name, kind in outputs.items()]
+        seconds = round(time.monotonic() - begun, 3)
+        record = {
             "format": receipt.FORMAT,
             "step": step,
             "id": job.identity,
@@ -114,8 +112,8 @@ def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: 
             | {"host": os.uname().nodename, "slurm_job": os.environ.get("SLURM_JOB_ID")}
             | {"started": started.isoformat(timespec="seconds"), "seconds": seconds}
             | receipt.usage(),
-        },
-    )
+        }
+        receipt.write(out, record)
     return job.identity
 
 

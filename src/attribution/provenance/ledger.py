@@ -110,7 +110,7 @@ def load(root: Path, study: str, published: bool) -> Ledger:
     for path in sorted(base.glob(f"**/{receipt.NAME}")):
         folder = f"{ledger.home}/{path.parent.relative_to(base).as_posix()}"
         try:
-            ledger.receipts[folder] = _shaped(json.loads(path.read_text(encoding="utf-8")))
+            ledger.receipts[folder] = shaped(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             what = f"unreadable or damaged ({' '.join(str(error).split())[:100]})"
             ledger.faults.append(Fault(ledger.shown(path), what, folder, True))
@@ -118,7 +118,7 @@ def load(root: Path, study: str, published: bool) -> Ledger:
     return ledger
 
 
-def _shaped(entry: Any) -> dict[str, Any]:
+def shaped(entry: Any) -> dict[str, Any]:
     """The receipt, if it has what an audit reads. Raises ValueError naming what it lacks."""
     if not isinstance(entry, dict):
         raise ValueError("not an object")

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from attribution.provenance import receipt
 from attribution.provenance.chain import above, outputs, parent
@@ -21,11 +21,24 @@ WALLS = "walls.json"  # of a published study: wall seconds of each job, as Snake
 Places = dict[str, str]  # number -> where in its metric file it stands
 
 
+class Leaves(NamedTuple):
+    """The numbers in a metric file, but those of sweeps: keys, value, interval beside it; and all keys."""
+
+    leaves: list[tuple[tuple[str, ...], float, Any]]
+    words: set[str]
+
+    @classmethod
+    def of(cls, metric: Any) -> "Leaves":
+        leaves = [leaf for leaf in _leaves(metric) if "sweep" not in leaf[0]]
+        return cls(leaves, {part for path, _, _ in leaves for part in path})
+
+
 def inspect(ledger: Ledger) -> tuple[list[Fault], Places]:
     """Faults of numbers and of the file that holds them, and the place of each number that was found."""
     faults, places = [], {}
     odd: list[str] = []
-    metrics = {source: _metric(ledger, source) for source in {entry["source"] for entry in ledger.numbers.values()}}
+    sources = {entry["source"] for entry in ledger.numbers.values()}
+    leaves = {source: Leaves.of(found) for source in sources if (found := _metric(ledger, source)) is not None}
     for key, entry in ledger.numbers.items():
         if key.startswith(f"{COSTS}."):
             faults += [
@@ -35,9 +48,11 @@ def inspect(ledger: Ledger) -> tuple[list[Fault], Places]:
             continue
         if what := _origin(ledger, entry):
             faults.append(Fault(f"{ledger.shown(ledger.numbers_path())}: {key}", what, "", True, (key,)))
-        if (place := _place(ledger, key, entry, metrics)) is not None:
+        if entry["source"] not in leaves:
+            continue
+        if (place := _place(ledger, key, entry, leaves[entry["source"]])) is not None:
             places[key] = place
-        elif metrics[entry["source"]] is not None:
+        else:
             odd.append(key)
     return faults + _whole(ledger, odd), places
 
@@ -149,17 +164,14 @@ def _metric(ledger: Ledger, source: str) -> Any:
     return None
 
 
-def _place(ledger: Ledger, key: str, entry: dict[str, Any], metrics: dict[str, Any]) -> str | None:
+def _place(ledger: Ledger, key: str, entry: dict[str, Any], metric: Leaves) -> str | None:
     """Where a number stands: the keys in its metric file, or the two values whose difference it is."""
-    metric, (family, method, *rest) = metrics[entry["source"]], key.split(".")
-    if metric is None:
-        return None
+    family, method, *rest = key.split(".")
     if family == "lds_difference":
         return _difference(ledger, method, rest, entry["value"])
     words = {word.removeprefix("k") if word[1:].isdigit() else word for word in (method, *rest)}
-    leaves = [leaf for leaf in _leaves(metric) if "sweep" not in leaf[0]]
-    needed = words & {part for path, _, _ in leaves for part in path}
-    leaves = [leaf for leaf in leaves if needed <= set(leaf[0])]
+    needed = words & metric.words
+    leaves = [leaf for leaf in metric.leaves if needed.issubset(leaf[0])]
     if family in ("lds", "damping"):
         ends = {"lds": ("lds", "ceiling"), "damping": ("selected_damping", "damping")}[family]
         by_default = method.endswith("_default")
