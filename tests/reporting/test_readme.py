@@ -4,7 +4,7 @@ import pytest
 
 from attribution.errors import StudyError
 from attribution.reporting.numbers import number
-from attribution.reporting.readme import prefixed, stale, update
+from attribution.reporting.readme import TABLES, prefixed, stale, update
 from attribution.reporting.tables import lds_markdown
 
 
@@ -81,7 +81,7 @@ def test_an_interval_that_does_not_exist_is_refused() -> None:
 def test_unknown_ids_and_tables_are_stale() -> None:
     text = marked("lds.kfac.heldout", "0.5") + "\n<!-- table:costs -->\n<!-- /table -->\n"
     assert stale(text, NUMBERS) == [
-        "line 2: table costs does not exist: tables are lds, methods",
+        f"line 2: table costs does not exist: tables are {', '.join(TABLES)}",
         "line 1: number lds.kfac.heldout is not among the reported numbers",
     ]
     with pytest.raises(StudyError, match="costs does not exist"):

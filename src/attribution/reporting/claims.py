@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attribution.errors import StudyError
+from attribution.reporting.names import KINDS
 from attribution.reporting.numbers import Number, check_id, show
-from attribution.reporting.style import KINDS
 
 HOLDS, FAILS, MIXED, OPEN, UNTESTED = "holds", "fails", "mixed", "open", "not tested"
 ALL = "all"  # in the place of a kind: a number of all queries together

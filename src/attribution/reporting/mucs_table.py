@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from attribution.reporting.names import KINDS, name
 from attribution.reporting.numbers import Number, show
-from attribution.reporting.style import KINDS, name
 
 WHOLE = "mucs"
 CHANGED = {  # variant -> (which of the claims it isolates, what is changed)

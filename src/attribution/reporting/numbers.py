@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attribution.errors import StudyError
-from attribution.reporting.style import KINDS
+from attribution.reporting.names import KINDS
 
 WORD = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 ID = re.compile(rf"{WORD}(?:\.{WORD}){{1,3}}")
@@ -234,13 +234,15 @@ def check_id(key: str) -> None:
         raise StudyError(f"number id {key} must hold a query kind as third word: {', '.join(KINDS)}")
 
 
+FORMS = {"correlation": ".2f", "share": ".2f", "s": ".0f", "loss": ".4f", "Fréchet distance": ".1f"}
+FORMS |= {"percent": ".0f", "examples": ".0f"}
+
+
 def show(entry: Number) -> str:
     """A number as readers see it: "0.74 [0.70, 0.78]"; dampings and replicates with two digits, seconds whole."""
     if entry["unit"] == "damping":
         return f"{entry['value']:g}"
-    form = {"correlation": ".2f", "share": ".2f", "s": ".0f", "loss": ".4f", "Fréchet distance": ".1f"}.get(
-        entry["unit"], ".2g"
-    )
+    form = FORMS.get(entry["unit"], ".2g")
     text = _plain(format(entry["value"], form))
     if entry["interval"] is None:
         return text

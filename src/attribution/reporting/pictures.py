@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from attribution.errors import StudyError
 from attribution.evaluation.lds import spearman
-from attribution.reporting.style import WIDTH, colour, name, panels, picture, styled
+from attribution.reporting.names import name
+from attribution.reporting.style import WIDTH, colour, panels, picture, styled
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int) -> np.ndarray:

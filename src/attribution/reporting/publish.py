@@ -15,9 +15,9 @@ from attribution.errors import StudyError
 from attribution.provenance import chain, receipt, sums, values
 from attribution.provenance.audit import audit
 from attribution.provenance.ledger import SUMMARY as ENDS
+from attribution.reporting import benchmarks
 from attribution.reporting.numbers import Numbers, assemble, cost_numbers, number
 from attribution.reporting.readme import prefixed
-from attribution.reporting.tables import peers_markdown
 
 PLACE = Path("results", "published")
 DEFAULT = "digits"  # the study whose numbers README names without a prefix
@@ -26,10 +26,11 @@ COPIED = {  # tables that pages take as they were published, and where
     "targets": "tables/targets.md",
     "mucs": "tables/mucs.md",
     "ablation": "ablation/ablation.md",
+    "contributors": "contributors/contributors.md",
 }
-PEERS = PLACE / "benchmarks" / "peers.csv"
+BENCHMARKS = PLACE / "benchmarks"
 SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
-OPTIONAL = ("ablation",)  # folders of the summary that some studies have, published under their names
+OPTIONAL = ("ablation", "contributors")  # folders of the summary that some studies have, published under their names
 
 
 def publish(root: Path, study: str) -> list[str]:
@@ -93,15 +94,17 @@ def published(root: Path) -> Numbers:
 
 
 def tables(root: Path) -> dict[str, str]:
-    """Published tables as Markdown by their names in pages: `claims`, `<study>/claims`, ..., and `peers`."""
+    """Published tables as Markdown by their names in pages: `claims`, `<study>/claims`, ..., `peers`, `units`, ..."""
     found = {}
     for name, place in COPIED.items():
         for path in sorted((root / PLACE).glob(f"*/{place}")):
             study = path.parents[1].name
             text = path.read_text(encoding="utf-8").rstrip("\n")
             found[name if study == DEFAULT else f"{study}/{name}"] = text
-    if (root / PEERS).is_file():
-        found["peers"] = peers_markdown((root / PEERS).read_text(encoding="utf-8"))
+    for name in benchmarks.TABLES:
+        path = root / BENCHMARKS / f"{name}.csv"
+        if path.is_file():
+            found[name] = benchmarks.markdown(name, path.read_text(encoding="utf-8"))
     return found
 
 

@@ -6,10 +6,10 @@ A table:   <!-- table:lds -->
 A number:  <!-- n:lds.ekfac.heldout -->0.74<!-- /n -->  or  0.74 [0.70, 0.78]  or  74 %  between the same marks
 
 `table:digits_unet/lds` and `n:digits_unet/lds.ekfac.heldout` take the numbers of another study, which the caller adds
-under ids with that prefix (`prefixed`). `table:lds` and `table:methods` are made of the numbers; other tables
-(`table:claims`, `table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps
-the decimals that it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and
-hours; two numbers in brackets are the interval. `update` rewrites, `stale` says what update would change.
+under ids with that prefix (`prefixed`). The tables of TABLES are made of the numbers; others (`table:claims`,
+`table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps the decimals that
+it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and hours; two numbers
+in brackets are the interval. `update` rewrites, `stale` says what update would change.
 """
 
 import re
@@ -17,10 +17,16 @@ from collections.abc import Mapping
 from functools import partial
 
 from attribution.errors import StudyError
+from attribution.reporting.counterfactual_table import joint_markdown, leave_k_out_markdown
 from attribution.reporting.numbers import Number, Numbers
 from attribution.reporting.tables import lds_markdown, methods_markdown
 
-TABLES = {"lds": lds_markdown, "methods": methods_markdown}
+TABLES = {
+    "lds": lds_markdown,
+    "methods": methods_markdown,
+    "leave_k_out": leave_k_out_markdown,
+    "joint": joint_markdown,
+}
 NONE: Mapping[str, str] = {}
 _TABLE = re.compile(r"<!-- table:(?P<name>\S+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
 _NUMBER = re.compile(r"<!-- n:(?P<name>\S+) -->(?P<body>.*?)<!-- /n -->", re.DOTALL)

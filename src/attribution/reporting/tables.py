@@ -1,17 +1,13 @@
-"""Tables of scores, made from the reported numbers alone: CSV for machines, Markdown for README and report.
+"""Tables of scores, made from the reported numbers alone: CSV for machines, Markdown for README and report."""
 
-And the table of benchmarks, made from its CSV.
-"""
-
-import csv
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from attribution.errors import StudyError
+from attribution.reporting.names import KINDS, name, quantity
 from attribution.reporting.numbers import Number, show
-from attribution.reporting.style import KINDS, name, quantity
 from attribution.workflow.fingerprint import method_module
 
 CEILING = "ceiling"
@@ -120,28 +116,6 @@ def targets_markdown(numbers: Mapping[str, Number]) -> str:
             best = [row[column] == table[column].max() for column in columns]
             cells.append(_joined([f"**{cell}**" if top else cell for cell, top in zip(shown, best, strict=True)]))
         lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def peers_markdown(text: str) -> str:
-    """The CSV of benchmarks beside other libraries (work, peer, ours_s, peer_s, ratio, ours_mb, peer_mb) as Markdown.
-
-    Raises StudyError where a column is missing.
-    """
-    columns = {
-        "work": "Work",
-        "peer": "Beside",
-        "ours_s": "Here, s",
-        "peer_s": "There, s",
-        "ratio": "Ratio",
-        "ours_mb": "Here, MB",
-        "peer_mb": "There, MB",
-    }
-    rows = list(csv.DictReader(text.splitlines()))
-    if missing := [column for column in columns if any(row.get(column) is None for row in rows)]:
-        raise StudyError(f"table of benchmarks: the column {missing[0]} is missing; run `make bench`")
-    lines = [list(columns.values()), [":--", ":--", *["--:"] * (len(columns) - 2)]]
-    lines += [[row[column] for column in columns] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
