@@ -14,7 +14,7 @@ DEFAULT = ROOT / "profiles" / "default" / "profile.yaml"
 # What profiles/default would override in `--profile slurm`, or what hides that results are stale.
 FORBIDDEN = {
     *("executor", "jobs", "cores", "local-cores", "default-resources", "set-resources", "resources", "retries"),
-    *("cache", "touch", "rerun-triggers", "ignore-incomplete", "nolock", "latency-wait", "keep-going"),
+    *("cache", "touch", "rerun-triggers", "ignore-incomplete", "latency-wait", "keep-going"),
 }
 
 
@@ -60,6 +60,19 @@ def test_both_profiles_together_give_what_the_slurm_profile_says(monkeypatch):
     assert args.keep_going
 
 
+def test_partition_and_account_are_those_of_the_environment(monkeypatch):
+    """As sbatch reads them; unset, the executor takes the cluster's defaults."""
+    monkeypatch.chdir(ROOT)
+    _, args = cli.parse_args(["--profile", "slurm", "--dry-run"])
+    for resource, variable in (("slurm_partition", "SBATCH_PARTITION"), ("slurm_account", "SBATCH_ACCOUNT")):
+        expression = args.default_resources[resource]
+        job = {"wildcards": {}, "input": [], "attempt": 1, "threads": 1, "rulename": "train", "async_run": None}
+        monkeypatch.delenv(variable, raising=False)
+        assert expression.evaluate(**job).value == ""
+        monkeypatch.setenv(variable, "long-queue")
+        assert expression.evaluate(**job).value == "long-queue"
+
+
 def test_a_flag_beats_the_profile(monkeypatch):
     monkeypatch.chdir(ROOT)
     _, args = cli.parse_args(["--profile", "slurm", "--executor", "local", "--jobs", "2"])
@@ -76,5 +89,11 @@ def test_the_default_profile_holds_only_what_holds_everywhere():
 
 
 def test_neither_profile_silences_what_is_stale():
-    silencing = {"cache", "touch", "rerun-triggers", "ignore-incomplete", "nolock"}
+    silencing = {"cache", "touch", "rerun-triggers", "ignore-incomplete"}
     assert (keys(SLURM).keys() | keys(DEFAULT).keys()) & silencing == set()
+
+
+def test_without_the_lock_of_snakemake_every_run_holds_its_studies():
+    assert keys(DEFAULT)["nolock"]
+    handlers = (ROOT / "workflow/rules/handlers.smk").read_text(encoding="utf-8")
+    assert "exclusive.hold(" in handlers.partition("\nonstart:\n")[2]

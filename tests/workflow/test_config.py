@@ -45,7 +45,7 @@ def test_a_whole_study_loads(load: Load, study: dict[str, Any], unet: dict[str, 
         assert load(yaml.safe_dump(study)) == study
 
 
-@pytest.mark.parametrize("key", ["title", "methods.pixel_l2"])
+@pytest.mark.parametrize("key", ["title", "methods.pixel_l2", "draws_sweep"])
 def test_optional_keys_may_be_left_out(load: Load, study: dict[str, Any], key: str) -> None:
     study["methods"]["pixel_l2"] = {}
     load(changed(study, key, DELETED))
@@ -53,10 +53,10 @@ def test_optional_keys_may_be_left_out(load: Load, study: dict[str, Any], key: s
 
 def test_every_other_key_is_required(load: Load, study: dict[str, Any]) -> None:
     """One by one, so that a key forgotten in a `required` list is found."""
-    optional = {"title", "methods"}
+    optional = {"title", "methods", "draws_sweep"}
     keys = [name for name in study if name not in optional | {"seed"}]
     dotted = ["seed", "methods", *keys, *(f"{name}.{key}" for name in keys for key in study[name])]
-    dotted += ["methods.trak.damping", "methods.trak.dampings", "methods.trak.feature"]
+    dotted += ["draws_sweep.draws", "methods.trak.damping", "methods.trak.dampings", "methods.trak.feature"]
     for key in dotted:
         text = changed(yaml.safe_load(yaml.safe_dump(study)), key, DELETED)
         assert message(load, text).startswith(f"study.yaml: {key}: missing; "), key
@@ -219,6 +219,42 @@ def test_refusals_of_encoded_ensembles(load: Load, study: dict[str, Any], key: s
     study["ablation"] = ABLATION
     load(yaml.safe_dump(study))
     study["ablation"] = ABLATION | {key: value}
+    assert message(load, yaml.safe_dump(study)).startswith(f"study.yaml: {expected}")
+
+
+CONTRIBUTORS = {
+    "count": 20,
+    "coalitions": 40,
+    "judge": {"coalitions": 16, "fraction": 0.5},
+    "cohort": 32,
+    "sparsity": 0.3,
+    "recover": {"steps": 100, "learning_rate": 0.001},
+    "finetune": {"steps": 100, "learning_rate": 0.001},
+    "samples": 100,
+    "steps": 50,
+    "batch": 10000,
+    "methods": ["trak"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("methods", ["trak", "tracc"], "contributors.methods: tracc not among the study's methods"),
+        ("count", 1001, "contributors.count: 1001 is more than data.train (1000)"),
+        ("count", 3, "contributors.count: 3 is not allowed"),
+        ("coalitions", 41, "contributors.coalitions: 41 is not allowed"),  # they come in pairs
+        ("sparsity", 1.0, "contributors.sparsity: 1.0 is not allowed"),
+        ("judge", {"coalitions": 16, "fraction": 0.01}, "contributors.judge.fraction: 0.01 of 20 contributors is none"),
+        ("judge", {"coalitions": 21, "fraction": 0.05}, "contributors.judge.coalitions: 21 is more than"),
+        ("steps", 1001, "contributors.steps: 1001 is more than diffusion.timesteps (1000)"),
+        ("finetune", {"steps": 100}, "contributors.finetune.learning_rate: missing"),
+    ],
+)
+def test_refusals_of_contributors(load: Load, study: dict[str, Any], key: str, value: Any, expected: str) -> None:
+    study["contributors"] = CONTRIBUTORS
+    load(yaml.safe_dump(study))
+    study["contributors"] = CONTRIBUTORS | {key: value}
     assert message(load, yaml.safe_dump(study)).startswith(f"study.yaml: {expected}")
 
 

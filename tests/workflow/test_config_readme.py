@@ -59,7 +59,8 @@ def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
     assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |" in rows
     assert "| `random` | section | {} | random scores (optional) | `{}` |" in rows
     assert "| `trak.damping` | number | > 0 | the default damping; one of dampings | `0.1` |" in rows
-    assert "| `dataset` | word | one of digits, cifar2, cifar10 | which images | `digits` |" in rows
+    datasets = "digits, cifar2, cifar10, mnist, artbench, cifar2_tiny, cifar10_tiny, mnist_tiny, artbench_tiny"
+    assert any(row.startswith(f"| `dataset` | word | one of {datasets} | which images; ") for row in rows)
     assert "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number |  |" in rows
 
 

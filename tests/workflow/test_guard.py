@@ -134,7 +134,7 @@ def test_dry_runs_of_one_tree_share_a_manifest_and_old_ones_go(root: Path, monke
             path = guard.enter(root)
         os.utime(path, ns=(seed * 10**9, seed * 10**9))
         written.append(path)
-    assert sorted((root / guard.FOLDER).iterdir()) == sorted(written[-guard.KEPT :])
+    assert sorted((root / guard.FOLDER).glob("*.json")) == sorted(written[-guard.KEPT :])
 
 
 def test_a_lost_manifest_still_tells_same_from_changed(root: Path) -> None:

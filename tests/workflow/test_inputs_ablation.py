@@ -35,5 +35,5 @@ def test_encoded_ensembles_are_trained_on_the_pool(cohort: str, file: str) -> No
 
 
 def test_ends() -> None:
-    found = inputs.ends(STUDIES, ["{study}/numbers"], ["{study}/ablation"], ["with", "without"])
+    found = inputs.ends(STUDIES, ["{study}/numbers"], {"ablation": ["{study}/ablation"]}, ["with", "without"])
     assert found == ["with/numbers", "with/ablation", "without/numbers"]

@@ -106,3 +106,16 @@ def test_other_names_of_ablations_are_refused(name: str) -> None:
 def test_a_study_without_the_section_has_no_encoded_ensembles() -> None:
     assert paths.encoded({}) == []
     assert paths.encoded({"ablation": {"sizes": [64, 128]}}) == ["enc64", "enc128"]
+
+
+def test_cohorts_of_coalitions_are_cut_and_read_back() -> None:
+    """All, 10 without one, 10 alone, 5 that judge, 8 drawn: 34 that are fine-tuned, 5 that are trained anew."""
+    choice = {"count": 10, "coalitions": 8, "judge": {"coalitions": 5}, "cohort": 20}
+    config = {"contributors": choice}
+    assert paths.coalitions(config, "sft") == ["sft0_000_019", "sft0_020_033"]
+    assert paths.coalitions(config, "half") == ["half0_000_004"]
+    for name in ("sft0_000_019", "half0_000_004", "sparse"):
+        assert paths.parse(name).name == name
+        assert re.fullmatch(paths.COHORT, name)
+        assert bool(re.fullmatch(paths.TRAINED, name)) is (name == "half0_000_004")
+    assert paths.coalitions({}, "sft") == []

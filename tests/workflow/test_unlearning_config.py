@@ -114,10 +114,11 @@ def test_files_of_unlearning(study: dict[str, Any], whole: dict[str, Any]) -> No
     assert inputs.of_prefilter(studies, "{bank}")(one) == ["main"]
     assert inputs.of_prefilter(studies, "{unlearned}/{part}")(one) == [f"mirrored/{part}" for part in parts]
     assert inputs.of_prefilter(studies, "full/{by}")(one) == ["full/trak"]
-    assert inputs.of_judged(studies, "{study}/x")(one) == ["s/x"]
+    assert inputs.of_section(studies, "{study}/x", "counterfactual")(one) == ["s/x"]
     assert inputs.of_members(studies, "{method}")(SimpleNamespace(study="s", method="ensemble_rank")) == [
         "trak",
         "ekfac",
     ]
     plain = {"s": study}
-    assert inputs.of_prefilter(plain, "{bank}")(one) == inputs.of_judged(plain, "{study}")(one) == []
+    assert inputs.of_prefilter(plain, "{bank}")(one) == []
+    assert inputs.of_section(plain, "{study}", "counterfactual")(one) == []

@@ -15,8 +15,8 @@ rule pool:
         "results/{study}/logs/pool.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "pool", 1000),
+        runtime=need("runtime", "pool", 10),
         gpu=0,
     params:
         spec=spec(""),
@@ -46,8 +46,8 @@ rule encode:
         cohort=paths.ENCODED,
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "encode", 1000),
+        runtime=need("runtime", "encode", 10),
         gpu=0,
     params:
         spec=spec("seed training.batch ablation.members ablation.code ablation.unit"),
@@ -77,8 +77,8 @@ rule leave_out:
         cohort=paths.LEFT_OUT,
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "leave_out", 1000),
+        runtime=need("runtime", "leave_out", 10),
         gpu=0,
     params:
         spec=spec("seed training.batch ablation.retrain.units ablation.retrain.replicates"),
@@ -109,8 +109,8 @@ rule ablate:
         "results/{study}/logs/ablate/{cohort}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "ablate"),
+        runtime=need("runtime", "ablate"),
         gpu=need("gpu"),
     params:
         spec=spec(
@@ -146,8 +146,8 @@ rule score_ablation:
         method=paths.ABLATION,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "score_ablation"),
+        runtime=need("runtime", "score_ablation"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion measurement.draws measurement.batch ablation.nulls"),
@@ -184,8 +184,8 @@ rule ablation:
         "results/{study}/logs/ablation.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=need("mem_mb", "ablation", 4000),
+        runtime=need("runtime", "ablation", 30),
         gpu=0,
     params:
         spec=spec(
@@ -245,8 +245,8 @@ rule ablation_report:
         "results/{study}/logs/ablation_report.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "ablation_report", 2000),
+        runtime=need("runtime", "ablation_report", 10),
         gpu=0,
     params:
         spec=spec("ablation.sizes"),

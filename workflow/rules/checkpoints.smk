@@ -16,8 +16,8 @@ rule checkpoints:
         "results/{study}/logs/checkpoints.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "checkpoints"),
+        runtime=need("runtime", "checkpoints"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion training checkpoints.count"),
@@ -49,8 +49,8 @@ rule checkpoint_products:
         "results/{study}/logs/checkpoint_products.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "checkpoint_products"),
+        runtime=need("runtime", "checkpoint_products"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion training.batch gradients.batch curvature.bias checkpoints.draws"),
@@ -83,8 +83,8 @@ rule score_checkpoints:
         method="tracin|retrac|tracincp|gas",
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "score_checkpoints", 2000),
+        runtime=need("runtime", "score_checkpoints", 10),
         gpu=0,
     params:
         spec=spec(""),

@@ -7,8 +7,7 @@ rule leave_k_out:
     input:
         scores=of_ranking("results/{study}/scores/full/{method}/scores.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         subsets="results/{study}/design/{cohort}/subsets.safetensors",
         receipt="results/{study}/design/{cohort}/receipt.json",
@@ -20,8 +19,8 @@ rule leave_k_out:
         cohort=paths.COUNTED,
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "leave_k_out", 1000),
+        runtime=need("runtime", "leave_k_out", 10),
         gpu=0,
     params:
         spec=spec("seed counterfactual.leave counterfactual.joint"),
@@ -32,8 +31,7 @@ rule leave_k_out:
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -52,8 +50,8 @@ rule regenerate:
         "results/{study}/logs/regenerate/{cohort}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "regenerate"),
+        runtime=need("runtime", "regenerate"),
         gpu=need("gpu"),
     params:
         spec=spec(
@@ -85,8 +83,8 @@ rule counterfactual:
         "results/{study}/logs/counterfactual.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "counterfactual", 1000),
+        runtime=need("runtime", "counterfactual", 10),
         gpu=0,
     params:
         spec=spec(
@@ -107,8 +105,8 @@ rule counterfactual:
 # Whether the judged methods name the same examples, for other queries and as each other.
 rule overlap:
     input:
-        scores=of_judged_methods("results/{study}/scores/full/{method}/scores.safetensors"),
-        lds=of_judged_methods("results/{study}/lds/{method}/lds.json"),
+        scores=of_methods_of("results/{study}/scores/full/{method}/scores.safetensors", "counterfactual"),
+        lds=of_methods_of("results/{study}/lds/{method}/lds.json", "counterfactual"),
         queries="results/{study}/queries/all/queries.safetensors",
     output:
         record="results/{study}/overlap/all/overlap.json",
@@ -119,8 +117,8 @@ rule overlap:
         "results/{study}/logs/overlap.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "overlap", 1000),
+        runtime=need("runtime", "overlap", 10),
         gpu=0,
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage counterfactual.methods counterfactual.joint.count"),

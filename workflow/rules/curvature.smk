@@ -16,8 +16,8 @@ rule gradients:
         "results/{study}/logs/gradients/{model}/{set}/{quantity}/{part}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "gradients"),
+        runtime=need("runtime", "gradients"),
         gpu=need("gpu"),
     params:
         spec=spec(
@@ -49,8 +49,8 @@ rule gram:
         "results/{study}/logs/gram/{model}/{measurement}/{feature}/{projection}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "gram"),
+        runtime=need("runtime", "gram"),
         gpu=need("gpu"),
     params:
         spec=spec("seed"),
@@ -79,8 +79,8 @@ rule factors:
         "results/{study}/logs/factors/{model}/{curvature}/{part}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "factors"),
+        runtime=need("runtime", "factors"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
@@ -108,8 +108,8 @@ rule basis:
         "results/{study}/logs/basis/{model}/{curvature}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "basis"),
+        runtime=need("runtime", "basis"),
         gpu=need("gpu"),
     params:
         spec=spec(""),
@@ -138,8 +138,8 @@ rule eigenvalues:
         "results/{study}/logs/eigenvalues/{model}/{curvature}/{part}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "eigenvalues"),
+        runtime=need("runtime", "eigenvalues"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
@@ -169,8 +169,8 @@ rule rotate:
         "results/{study}/logs/rotate/{model}/{curvature}/{set}/{quantity}/{part}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "rotate"),
+        runtime=need("runtime", "rotate"),
         gpu=need("gpu"),
     params:
         spec=spec("gradients.bits"),

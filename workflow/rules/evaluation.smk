@@ -1,13 +1,44 @@
 # Judged by retraining: linear datamodelling scores and their ceiling, predicted changes, and which examples are on top of all lists.
 
 
+# Every retrained model's losses with its subset, put together from the cohorts of a stream: read by all that judges.
+rule outcomes:
+    input:
+        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors"),
+        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors"),
+    output:
+        outcomes="results/{study}/outcomes/{stream}/outcomes.safetensors",
+        receipt="results/{study}/outcomes/{stream}/receipt.json",
+    log:
+        "results/{study}/logs/outcomes/{stream}.log",
+    benchmark:
+        "results/{study}/logs/outcomes/{stream}.tsv"
+    wildcard_constraints:
+        stream="crn|own",
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "outcomes", 1000),
+        runtime=need("runtime", "outcomes", 10),
+        gpu=0,
+    params:
+        spec=spec(""),
+        code=identity.code("outcomes"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.outcomes"
+        " --out results/{wildcards.study}/outcomes/{wildcards.stream}"
+        " --subsets {input.subsets}"
+        " --losses {input.losses}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
 # One method against the retrained models.
 rule lds:
     input:
         scores="results/{study}/scores/full/{method}/scores.safetensors",
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         record="results/{study}/lds/{method}/lds.json",
         arrays="results/{study}/lds/{method}/lds.safetensors",
@@ -18,8 +49,8 @@ rule lds:
         "results/{study}/logs/lds/{method}.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "lds", 1000),
+        runtime=need("runtime", "lds", 10),
         gpu=0,
     params:
         spec=spec("seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{base}"),
@@ -30,8 +61,7 @@ rule lds:
         " --out results/{wildcards.study}/lds/{wildcards.method}"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -41,8 +71,7 @@ rule lds_draws:
     input:
         scores="results/{study}/draws/scores/scores.safetensors",
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         record="results/{study}/draws/lds/lds.json",
         receipt="results/{study}/draws/lds/receipt.json",
@@ -52,8 +81,8 @@ rule lds_draws:
         "results/{study}/logs/lds_draws.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "lds_draws", 1000),
+        runtime=need("runtime", "lds_draws", 10),
         gpu=0,
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage"),
@@ -64,8 +93,7 @@ rule lds_draws:
         " --out results/{wildcards.study}/draws/lds"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -74,10 +102,8 @@ rule lds_draws:
 rule ceiling:
     input:
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
-        own_subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "own"),
-        own_losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "own"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
+        own=cohorts("results/{study}/outcomes/own/outcomes.safetensors", "own"),
     output:
         record="results/{study}/ceiling/all/ceiling.json",
         receipt="results/{study}/ceiling/all/receipt.json",
@@ -87,8 +113,8 @@ rule ceiling:
         "results/{study}/logs/ceiling.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "ceiling", 1000),
+        runtime=need("runtime", "ceiling", 10),
         gpu=0,
     params:
         spec=spec("seed data.train evaluation.bootstrap evaluation.coverage"),
@@ -98,10 +124,8 @@ rule ceiling:
         "python -m attribution.steps.ceiling"
         " --out results/{wildcards.study}/ceiling/all"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
-        " --own_subsets {input.own_subsets}"
-        " --own_losses {input.own_losses}"
+        " --outcomes {input.outcomes}"
+        " --own {input.own}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -111,8 +135,7 @@ rule overestimate:
     input:
         scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
         baseline="results/{study}/losses/without0_random/losses.safetensors",
     output:
         record="results/{study}/overestimate/all/overestimate.json",
@@ -124,8 +147,8 @@ rule overestimate:
         "results/{study}/logs/overestimate.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "overestimate", 1000),
+        runtime=need("runtime", "overestimate", 10),
         gpu=0,
     params:
         spec=spec("seed data.train methods measurement.quantities evaluation.bootstrap evaluation.coverage"),
@@ -136,8 +159,7 @@ rule overestimate:
         " --out results/{wildcards.study}/overestimate/all"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --baseline {input.baseline}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
@@ -148,7 +170,7 @@ rule prevalence:
     input:
         scores=methods("results/{study}/scores/full/{method}/scores.safetensors"),
         lds=methods("results/{study}/lds/{method}/lds.json"),
-        gram="results/{study}/gram/full/loss/loss/none/gram.safetensors",
+        gram=of_lengths("results/{study}/gram/full/loss/loss/{projection}/gram.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
     output:
         record="results/{study}/prevalence/all/prevalence.json",
@@ -159,8 +181,8 @@ rule prevalence:
         "results/{study}/logs/prevalence.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "prevalence", 1000),
+        runtime=need("runtime", "prevalence", 10),
         gpu=0,
     params:
         spec=spec("seed methods evaluation"),

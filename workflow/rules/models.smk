@@ -11,10 +11,12 @@ rule dataset:
         "results/{study}/logs/dataset.log",
     benchmark:
         "results/{study}/logs/dataset.tsv"
+    wildcard_constraints:
+        study=one_of(study for study in STUDIES if "autoencoder" not in STUDIES[study]["data"]),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "dataset", 1000),
+        runtime=need("runtime", "dataset", 10),
         gpu=0,
     params:
         spec=spec("seed data", dvc_md5=dataset_md5),
@@ -22,6 +24,35 @@ rule dataset:
         lock=LOCK,
     shell:
         "python -m attribution.steps.dataset"
+        " --out results/{wildcards.study}/data/images"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# The same for studies of latents: images are encoded once, by the autoencoder that dvc.lock names.
+rule latents:
+    output:
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+        autoencoder="results/{study}/data/images/autoencoder.safetensors",
+        receipt="results/{study}/data/images/receipt.json",
+    log:
+        "results/{study}/logs/latents.log",
+    benchmark:
+        "results/{study}/logs/latents.tsv"
+    wildcard_constraints:
+        study=one_of(study for study in STUDIES if "autoencoder" in STUDIES[study]["data"]),
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "latents"),
+        runtime=need("runtime", "latents"),
+        gpu=need("gpu"),
+    params:
+        spec=spec("seed data", dvc_md5=dataset_md5, autoencoder_md5=autoencoder_md5),
+        code=identity.code("latents"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.latents"
         " --out results/{wildcards.study}/data/images"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
@@ -40,8 +71,8 @@ rule design:
         cohort=paths.DESIGNED,
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "design", 1000),
+        runtime=need("runtime", "design", 10),
         gpu=0,
     params:
         spec=spec("seed data.train design.fraction"),
@@ -67,10 +98,12 @@ rule train:
         "results/{study}/logs/train/{cohort}.log",
     benchmark:
         "results/{study}/logs/train/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=paths.TRAINED,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "train"),
+        runtime=need("runtime", "train"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion training"),
@@ -101,8 +134,8 @@ rule queries:
         "results/{study}/logs/queries.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "queries"),
+        runtime=need("runtime", "queries"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion sampling queries"),
@@ -133,8 +166,8 @@ rule measure:
         "results/{study}/logs/measure/{cohort}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "measure"),
+        runtime=need("runtime", "measure"),
         gpu=need("gpu"),
     params:
         spec=spec("seed data.dataset denoiser diffusion measurement"),

@@ -6,8 +6,7 @@ rule remove:
     input:
         scores=of_ranking("results/{study}/scores/full/{method}/scores.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         subsets="results/{study}/design/{cohort}/subsets.safetensors",
         receipt="results/{study}/design/{cohort}/receipt.json",
@@ -19,8 +18,8 @@ rule remove:
         cohort=paths.REMOVED,
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "remove", 1000),
+        runtime=need("runtime", "remove", 10),
         gpu=0,
     params:
         spec=spec("seed removal.queries removal.replicates"),
@@ -31,8 +30,7 @@ rule remove:
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -52,8 +50,8 @@ rule removal:
         "results/{study}/logs/removal.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "removal", 1000),
+        runtime=need("runtime", "removal", 10),
         gpu=0,
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage removal.methods removal.percents removal.replicates"),

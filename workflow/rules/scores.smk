@@ -17,8 +17,8 @@ rule score_similarity:
         method="random|pixel_cosine|pixel_l2",
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "score_similarity", 2000),
+        runtime=need("runtime", "score_similarity", 10),
         gpu=0,
     params:
         spec=spec("seed"),
@@ -48,8 +48,8 @@ rule score_gradients:
         method=paths.KERNEL,
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "score_gradients", 2000),
+        runtime=need("runtime", "score_gradients", 10),
         gpu=0,
     params:
         spec=spec("methods.{method}"),
@@ -81,8 +81,8 @@ rule score_influence:
         method=paths.INFLUENCE,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "score_influence"),
+        runtime=need("runtime", "score_influence"),
         gpu=need("gpu"),
     params:
         spec=spec("methods.{method}"),
@@ -117,8 +117,8 @@ rule score_curvature:
         method=paths.ROWS,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "score_curvature"),
+        runtime=need("runtime", "score_curvature"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method}"),
@@ -150,8 +150,8 @@ rule score_ensemble:
         method=paths.ENSEMBLE,
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "score_ensemble", 2000),
+        runtime=need("runtime", "score_ensemble", 10),
         gpu=0,
     params:
         spec=spec(""),
@@ -170,8 +170,7 @@ rule score_combined:
     input:
         scores=of_members("results/{study}/scores/full/{method}/scores.safetensors"),
         queries="results/{study}/queries/all/queries.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         scores="results/{study}/scores/{model}/{method}/scores.safetensors",
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
@@ -184,8 +183,8 @@ rule score_combined:
         method=paths.COMBINED,
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "score_combined", 2000),
+        runtime=need("runtime", "score_combined", 10),
         gpu=0,
     params:
         spec=spec("seed"),
@@ -196,8 +195,7 @@ rule score_combined:
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --scores {input.scores}"
         " --queries {input.queries}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -219,8 +217,8 @@ rule sweep_draws:
         "results/{study}/logs/sweep_draws.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "sweep_draws"),
+        runtime=need("runtime", "sweep_draws"),
         gpu=need("gpu"),
     params:
         spec=spec(

@@ -11,9 +11,10 @@ rule numbers:
         overestimate="results/{study}/overestimate/all/overestimate.json",
         prevalence="results/{study}/prevalence/all/prevalence.json",
         prefilter=of_prefilter("results/{study}/prefilter/all/prefilter.json"),
-        counterfactual=of_judged("results/{study}/counterfactual/all/counterfactual.json"),
-        overlap=of_judged("results/{study}/overlap/all/overlap.json"),
+        counterfactual=of_section("results/{study}/counterfactual/all/counterfactual.json", "counterfactual"),
+        overlap=of_section("results/{study}/overlap/all/overlap.json", "counterfactual"),
         ablation=ablation("results/{study}/ablation/all/ablation.json", "main"),
+        contributors=of_section("results/{study}/contributors/all/contributors.json", "contributors"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
         receipt="results/{study}/summary/numbers/receipt.json",
@@ -23,8 +24,8 @@ rule numbers:
         "results/{study}/logs/numbers.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "numbers", 1000),
+        runtime=need("runtime", "numbers", 10),
         gpu=0,
     params:
         spec=spec("methods evaluation.coverage evaluation.compare"),
@@ -43,6 +44,7 @@ rule numbers:
         " --counterfactual {input.counterfactual}"
         " --overlap {input.overlap}"
         " --ablation {input.ablation}"
+        " --contributors {input.contributors}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
 
@@ -101,8 +103,8 @@ rule tables:
         "results/{study}/logs/tables.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=need("mem_mb", "tables", 1000),
+        runtime=need("runtime", "tables", 10),
         gpu=0,
     params:
         spec=spec(""),
@@ -128,11 +130,11 @@ rule figures:
         removal="results/{study}/removal/all/removal.json",
         prevalence="results/{study}/prevalence/all/prevalence.json",
         changes="results/{study}/overestimate/all/overestimate.safetensors",
-        draws="results/{study}/draws/lds/lds.json",
+        draws=of_section("results/{study}/draws/lds/lds.json", "draws_sweep"),
         queries="results/{study}/queries/all/queries.safetensors",
         train="results/{study}/data/images/train.safetensors",
-        subsets=cohorts("results/{study}/design/{cohort}/subsets.safetensors", "crn"),
-        losses=cohorts("results/{study}/losses/{cohort}/losses.safetensors", "crn"),
+        autoencoder=of_latents("results/{study}/data/images/autoencoder.safetensors"),
+        outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
         samples=report(
             "results/{study}/summary/figures/samples.png",
@@ -218,8 +220,8 @@ rule figures:
         "results/{study}/logs/figures.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=need("mem_mb", "figures", 2000),
+        runtime=need("runtime", "figures", 10),
         gpu=0,
     params:
         spec=spec("methods gradients.draws"),
@@ -238,7 +240,7 @@ rule figures:
         " --draws {input.draws}"
         " --queries {input.queries}"
         " --train {input.train}"
-        " --subsets {input.subsets}"
-        " --losses {input.losses}"
+        " --autoencoder {input.autoencoder}"
+        " --outcomes {input.outcomes}"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"

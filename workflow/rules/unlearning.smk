@@ -15,8 +15,8 @@ rule reference:
         "results/{study}/logs/reference/{bank}.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "reference"),
+        runtime=need("runtime", "reference"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion unlearning.batch unlearning.banks.{bank}"),
@@ -48,8 +48,8 @@ rule unlearn:
         unlearned=paths.DESCENT,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "unlearn"),
+        runtime=need("runtime", "unlearn"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion unlearning.null_loss unlearning.kinds.{unlearned}"),
@@ -85,8 +85,8 @@ rule unlearn_newton:
         unlearned=paths.NEWTON,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "unlearn_newton"),
+        runtime=need("runtime", "unlearn_newton"),
         gpu=need("gpu"),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias unlearning.kinds.{unlearned}"),
@@ -124,8 +124,8 @@ rule score_unlearning:
         method=paths.UNLEARNING,
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "score_unlearning"),
+        runtime=need("runtime", "score_unlearning"),
         gpu=need("gpu"),
     params:
         spec=spec("denoiser diffusion unlearning.batch methods.{method}"),
@@ -160,8 +160,8 @@ rule prefilter:
         "results/{study}/logs/prefilter.tsv"
     threads: 1
     resources:
-        mem_mb=need("mem_mb"),
-        runtime=need("runtime"),
+        mem_mb=need("mem_mb", "prefilter"),
+        runtime=need("runtime", "prefilter"),
         gpu=need("gpu"),
     params:
         spec=spec(

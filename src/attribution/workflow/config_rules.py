@@ -1,9 +1,12 @@
 """Rules between the keys of a config, which a schema cannot hold: sizes that must fit into each other."""
 
+from collections.abc import Iterable
 from itertools import pairwise
+from math import comb
 from typing import Any
 
-IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000}
+IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000, "mnist": 70000, "artbench": 60000}
+IMAGES |= {"cifar2_tiny": 120, "cifar10_tiny": 600, "mnist_tiny": 500, "artbench_tiny": 100}
 
 
 def broken_rule(config: dict[str, Any]) -> tuple[str, str] | None:
@@ -37,6 +40,18 @@ def _diffusion(config: dict[str, Any]) -> tuple[str, str] | None:
         return "diffusion.beta_start", _more(diffusion["beta_start"], "diffusion.beta_end", diffusion["beta_end"])
     if steps > diffusion["timesteps"]:
         return "sampling.steps", _more(steps, "diffusion.timesteps", diffusion["timesteps"])
+    return None
+
+
+def _latents(config: dict[str, Any]) -> tuple[str, str] | None:
+    if "autoencoder" not in config["data"]:
+        large = config["data"]["dataset"].startswith("artbench")
+        return ("data.autoencoder", "missing; ArtBench is attributed in latents") if large else None
+    if config["sampling"]["clip"]:
+        return "sampling.clip", "true, but latents are not bounded by 1 (data.autoencoder); write false"
+    measured = [settings.get("measurement") for settings in config["methods"].values()]
+    if "elbo" in (*config["measurement"]["quantities"], *measured):
+        return "measurement.quantities", "elbo is of pixels with a known number of levels, not of latents; drop it"
     return None
 
 
@@ -114,15 +129,17 @@ def _checkpoints(config: dict[str, Any]) -> tuple[str, str] | None:
 
 def _compare(config: dict[str, Any]) -> tuple[str, str] | None:
     for pair in config["evaluation"]["compare"]:
-        if absent := [method for method in pair if method not in config["methods"]]:
-            return "evaluation.compare", f"{', '.join(absent)} not among the study's methods"
+        if absent := _absent(config, pair):
+            return "evaluation.compare", absent
     return None
 
 
 def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
+    if "draws_sweep" not in config:
+        return None
     swept = ("gradient_dot", "trak", "ekfac")
-    if absent := [method for method in swept if method not in config["methods"]]:
-        return "draws_sweep", f"sweeps {', '.join(swept)}, but {', '.join(absent)} not among the study's methods"
+    if absent := _absent(config, swept):
+        return "draws_sweep", f"sweeps {', '.join(swept)}, but {absent}"
     sweep, most = config["draws_sweep"]["draws"], config["gradients"]["draws"]
     if any(after <= before for before, after in pairwise(sweep)):
         return "draws_sweep.draws", f"{sweep} must increase from each entry to the next"
@@ -132,9 +149,9 @@ def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
-    removal, present = config["removal"], config["methods"]
-    if absent := [method for method in removal["methods"] if method not in present]:
-        return "removal.methods", f"{', '.join(absent)} not among the study's methods ({', '.join(present)})"
+    removal = config["removal"]
+    if absent := _absent(config, removal["methods"]):
+        return "removal.methods", f"{absent} ({', '.join(config['methods'])})"
     fewest = min(config["queries"].values())
     if removal["queries"] > fewest:
         return "removal.queries", _more(removal["queries"], "the queries of a kind", fewest)
@@ -187,8 +204,8 @@ def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
     prefilter, methods = section.get("prefilter"), config["methods"]
     if prefilter is None:
         return None
-    if absent := [name for name in (prefilter["method"], *prefilter["by"]) if name not in methods]:
-        return "unlearning.prefilter", f"{', '.join(absent)} not among the study's methods"
+    if absent := _absent(config, (prefilter["method"], *prefilter["by"])):
+        return "unlearning.prefilter", absent
     if methods[prefilter["method"]].get("score") != "skew":
         return "unlearning.prefilter.method", f"{prefilter['method']!r} is not scored by a skew"
     if max(prefilter["candidates"]) + prefilter["sample"] > config["data"]["train"]:
@@ -209,8 +226,8 @@ def _counterfactual(config: dict[str, Any]) -> tuple[str, str] | None:
     choice = config.get("counterfactual")
     if choice is None:
         return None
-    if absent := [method for method in choice["methods"] if method not in config["methods"]]:
-        return "counterfactual.methods", f"{', '.join(absent)} not among the study's methods"
+    if absent := _absent(config, choice["methods"]):
+        return "counterfactual.methods", absent
     joint, generated, train = choice["joint"], config["queries"]["generated"], config["data"]["train"]
     for key, count in (("leave.queries", choice["leave"]["queries"]), ("joint.queries", joint["queries"])):
         if count > generated:
@@ -225,6 +242,31 @@ def _counterfactual(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _contributors(config: dict[str, Any]) -> tuple[str, str] | None:
+    choice = config.get("contributors")
+    if choice is None:
+        return None
+    count, judge = choice["count"], choice["judge"]
+    if absent := _absent(config, choice["methods"]):
+        return "contributors.methods", absent
+    if count > config["data"]["train"]:
+        return "contributors.count", _more(count, "data.train", config["data"]["train"])
+    size = int(judge["fraction"] * count)
+    if not size:
+        return "contributors.judge.fraction", f"{judge['fraction']} of {count} contributors is none; raise it"
+    if judge["coalitions"] > (most := comb(count, size)):
+        return "contributors.judge.coalitions", _more(judge["coalitions"], f"the coalitions of {size} of {count}", most)
+    if choice["steps"] > config["diffusion"]["timesteps"]:
+        return "contributors.steps", _more(choice["steps"], "diffusion.timesteps", config["diffusion"]["timesteps"])
+    return None
+
+
+def _absent(config: dict[str, Any], names: Iterable[str]) -> str:
+    """Which of the names are no methods of the study, as a refusal; empty where all are."""
+    absent = [name for name in names if name not in config["methods"]]
+    return f"{', '.join(absent)} not among the study's methods" if absent else ""
+
+
 def _more(value: float | str, key: str, limit: float) -> str:
     return f"{value} is more than {key} ({limit}); lower it to at most {limit}"
 
@@ -233,6 +275,7 @@ RULES = (
     _design,
     _queries,
     _diffusion,
+    _latents,
     _training,
     _denoiser,
     _dampings,
@@ -245,5 +288,6 @@ RULES = (
     _ablation,
     _unlearning,
     _counterfactual,
+    _contributors,
     _combined,
 )

@@ -9,7 +9,6 @@ Left out of the closure: `attribution.workflow`, `attribution.provenance`, `attr
 does not show is not found either: a step that picks a method by its name passes that name to `roots`.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -17,14 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attribution.errors import StudyError
+from attribution.workflow.syntax import EMPTY, PACKAGE, parse
 
-PACKAGE = "attribution"
 RECORDING = tuple(f"{PACKAGE}.{name}" for name in ("workflow", "provenance", "errors", "tracking"))
 SOURCE = Path(__file__).resolve().parents[2]
-
-Import = tuple[str, str | None, int]  # module, name imported from it (None: the module itself), line
-
-_parsed: dict[str, tuple[tuple[int, int], str, tuple[Import, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -74,23 +69,23 @@ def fingerprint(*modules: str, root: Path | str = SOURCE) -> Code:
         path = _find(root, name)
         if path is None:
             raise StudyError(f"{importer}: needs the module {name}, which does not exist")
-        digest, imports = _parse(path)
-        hashes[name] = digest
+        syntax = parse(path)
+        hashes[name] = syntax.hash
         if "." in name:
             waiting.append((name.rpartition(".")[0], path))
-        for module, member, line in imports:
+        for module, member, line in syntax.imports:
             where = f"{path}:{line}"
             if not _recording(module):
                 waiting.append((module, where))
             if member and not _recording(f"{module}.{member}") and _find(root, f"{module}.{member}"):
                 waiting.append((f"{module}.{member}", where))
-    listed = {name: hashes[name] for name in sorted(hashes) if hashes[name] != _EMPTY}
+    listed = {name: hashes[name] for name in sorted(hashes) if hashes[name] != EMPTY}
     return Code(hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest(), listed)
 
 
 def file_hash(path: Path | str) -> str:
     """Hash of one Python file's syntax tree without docstrings and positions. Raises StudyError as `fingerprint`."""
-    return _parse(str(path))[0]
+    return parse(str(path)).hash
 
 
 def _recording(module: str) -> bool:
@@ -104,51 +99,3 @@ def _find(root: str, module: str) -> str | None:
         if os.path.isfile(path):
             return path
     return None
-
-
-def _parse(path: str) -> tuple[str, tuple[Import, ...]]:
-    try:
-        status = os.stat(path)
-        stamp = (status.st_mtime_ns, status.st_size)
-        known = _parsed.get(path)
-        if known and known[0] == stamp:
-            return known[1:]
-        tree = ast.parse(Path(path).read_bytes())
-    except SyntaxError as error:
-        raise StudyError(f"{path}:{error.lineno}: not valid Python ({error.msg})") from error
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: unreadable source file ({error})") from error
-    nodes = list(ast.walk(tree))
-    _parsed[path] = (stamp, _digest(tree, nodes), _imports(nodes, path))
-    return _parsed[path][1:]
-
-
-def _digest(tree: ast.Module, nodes: list[ast.AST]) -> str:
-    """SHA-256 of the tree; its docstrings are removed in place."""
-    for node in nodes:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            match node.body:
-                case [ast.Expr(ast.Constant(str())), *_]:
-                    del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _imports(nodes: list[ast.AST], path: str) -> tuple[Import, ...]:
-    """Every import of the package in a module, in or outside functions."""
-    found: list[Import] = []
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found += [(alias.name, None, node.lineno) for alias in node.names if _ours(alias.name)]
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise StudyError(f"{path}:{node.lineno}: relative import; write `from {PACKAGE}...` in full")
-            if _ours(node.module or ""):
-                found += [(node.module or "", alias.name, node.lineno) for alias in node.names]
-    return tuple(found)
-
-
-def _ours(module: str) -> bool:
-    return module == PACKAGE or module.startswith(f"{PACKAGE}.")
-
-
-_EMPTY = _digest(ast.parse(""), [])

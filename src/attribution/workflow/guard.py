@@ -12,10 +12,11 @@ import os
 from pathlib import Path
 
 from attribution.errors import StudyError
-from attribution.workflow import fingerprint
+from attribution.workflow import fingerprint, syntax
 
 VARIABLE = "ATTRIBUTION_GUARD"
 FOLDER = Path(".snakemake", "attribution")
+SYNTAX_FOUND = "syntax"
 KEPT = 20
 BYTES = ("Snakefile", "workflow/**/*", "config/**/*", "envs/*.lock.txt", "dvc.lock")
 SYNTAX = ("src/attribution/**/*.py",)
@@ -45,10 +46,12 @@ def enter(root: Path | str) -> Path:
     Raises StudyError naming the files that differ from the run's manifest.
     """
     root = Path(root).resolve()
-    now = manifest(root)
-    digest = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    recalled = syntax.recall(folder / SYNTAX_FOUND)
+    now = manifest(root)
+    syntax.keep(folder / SYNTAX_FOUND, recalled)
+    digest = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
     begun = Path(os.environ.get(VARIABLE, ""))
     if begun.name and (not begun.parent.exists() or begun.parent.samefile(folder)):
         path = folder / begun.name  # a node may know the shared folder by another path

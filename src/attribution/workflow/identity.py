@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from attribution.workflow import fingerprint, paths
-from attribution.workflow.refusal import one_line
+from attribution.workflow.refusal import of_wildcards, one_line
 from attribution.workflow.spec import canonical, select
 
 Param = Callable[[Any], str]  # of Snakemake's wildcards
@@ -23,20 +23,25 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
     `derived` adds values that are functions of the study's name.
     """
 
+    @cache
+    def chosen(study: str, names: str) -> dict[str, Any]:
+        return select(studies[study], names)
+
+    @of_wildcards
     @one_line()
     def value(wildcards: Any) -> str:
         job = {name: text for name, text in wildcards.items() if name != "study"}
         config = studies[wildcards.study]
         if "{base}" in keys:
             job["base"] = config["methods"][job["method"]].get("of", job["method"])
-        chosen = select(config, keys.format(**job))
+        read = chosen(wildcards.study, keys.format(**job))
         if "method" in job:
             job["module"] = fingerprint.method_module(job["method"])
         if "part" in job:
             job |= paths.rows(job["part"])
         if "cohort" in job:
             job |= vars(paths.parse(job["cohort"]))
-        return canonical(chosen | {"job": job} | {name: of(wildcards.study) for name, of in derived.items()})
+        return canonical(read | {"job": job} | {name: of(wildcards.study) for name, of in derived.items()})
 
     return value
 
@@ -44,6 +49,7 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
 def code(step: str) -> Param:
     """The fingerprint of a step's import closure, and of its method's where the rule has one."""
 
+    @of_wildcards
     @one_line()
     def value(wildcards: Any) -> str:
         return _hash(step, wildcards.get("method"))

@@ -3,23 +3,29 @@
 Functions of the loaded studies (name -> config) that return Snakemake's input and resource functions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attribution.workflow import dvc, paths
+from attribution.workflow.refusal import of_wildcards
 
 Studies = Mapping[str, dict[str, Any]]
 Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
 
 
-def of_cohorts(studies: Studies, pattern: str, stream: str) -> Files:
-    """`pattern` for every cohort of a stream (crn, own) of the study."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, cohort=name)
-        for name in paths.cohorts(studies[wildcards.study])
-        if paths.parse(name).stream == stream
-    ]
+def of_cohorts(studies: Studies, pattern: str, stream: str = "") -> Files:
+    """`pattern` for every cohort of a stream (crn, own), that of the wildcard {stream} where none is named.
+
+    Without {cohort} in it, once; nothing where the study has no such cohort.
+    """
+
+    def of(wildcards: Any) -> list[str]:
+        chosen = stream or wildcards.stream
+        names = [name for name in paths.cohorts(studies[wildcards.study]) if paths.parse(name).stream == chosen]
+        return list(dict.fromkeys(pattern.format(study=wildcards.study, cohort=name) for name in names))
+
+    return of
 
 
 def of_removals(studies: Studies, pattern: str) -> Files:
@@ -97,13 +103,21 @@ def of_ablation(studies: Studies, pattern: str, which: str) -> Files:
     return of
 
 
-def ends(studies: Studies, always: list[str], ablation: list[str], members: list[str]) -> list[str]:
-    """What the studies called `members` end in: `always`, and `ablation` where a study has encoded ensembles."""
-    return [
-        pattern.format(study=study)
-        for study in members
-        for pattern in (*always, *(ablation if "ablation" in studies[study] else ()))
+def of_coalitions(studies: Studies, pattern: str, stream: str) -> Files:
+    """`pattern` for every cohort of coalitions of contributors of a stream; nothing without the section."""
+    return lambda wildcards: [
+        pattern.format(study=wildcards.study, cohort=name)
+        for name in paths.coalitions(studies[wildcards.study], stream)
     ]
+
+
+def ends(studies: Studies, always: list[str], sections: Mapping[str, list[str]], members: list[str]) -> list[str]:
+    """What the studies called `members` end in: `always`, and what belongs to the optional sections that they have."""
+    found = []
+    for study in members:
+        optional = [pattern for section, files in sections.items() if section in studies[study] for pattern in files]
+        found += [pattern.format(study=study) for pattern in (*always, *optional)]
+    return found
 
 
 def of_unlearned(studies: Studies, pattern: str) -> Files:
@@ -167,19 +181,33 @@ def of_members(studies: Studies, pattern: str) -> Files:
     ]
 
 
-def of_judged_methods(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every method that counterfactual retraining judges, in the config's order."""
+def of_methods_of(studies: Studies, pattern: str, section: str) -> Files:
+    """`pattern` for every method that an optional section lists, in the config's order."""
     return lambda wildcards: [
-        pattern.format(study=wildcards.study, method=name)
-        for name in studies[wildcards.study]["counterfactual"]["methods"]
+        pattern.format(study=wildcards.study, method=name) for name in studies[wildcards.study][section]["methods"]
     ]
 
 
-def of_judged(studies: Studies, pattern: str) -> Files:
-    """`pattern` where the study is judged by counterfactual retraining, else nothing."""
+def of_section(studies: Studies, pattern: str, section: str) -> Files:
+    """`pattern` where the study has an optional section, else nothing."""
+    return lambda wildcards: [pattern.format(study=wildcards.study)] if section in studies[wildcards.study] else []
+
+
+def of_latents(studies: Studies, pattern: str) -> Files:
+    """`pattern` where the study is one of latents, else nothing."""
     return lambda wildcards: (
-        [pattern.format(study=wildcards.study)] if "counterfactual" in studies[wildcards.study] else []
+        [pattern.format(study=wildcards.study)] if "autoencoder" in studies[wildcards.study]["data"] else []
     )
+
+
+def of_lengths(studies: Studies, pattern: str) -> Callable[[Any], str]:
+    """`pattern` with the projection under which the study compares gradients: that of gradient_dot, else none."""
+
+    def of(wildcards: Any) -> str:
+        compared = studies[wildcards.study]["methods"].get("gradient_dot", {})
+        return pattern.format(study=wildcards.study, projection=compared.get("projection", "none"))
+
+    return of
 
 
 def of_set(wildcards: Any) -> str:
@@ -204,11 +232,27 @@ def _trajectories(wildcards: Any) -> list[str]:
     return [f"results/{wildcards.study}/queries/all/trajectories.safetensors"]
 
 
-def need(studies: Studies, resource: str) -> Callable[[Any], int]:
-    """What the jobs that compute with the model ask for, from the study's config."""
-    return lambda wildcards: studies[wildcards.study]["resources"][resource]
+def need(studies: Studies, resource: str, rule: str = "", otherwise: int | None = None) -> Callable[..., int]:
+    """What a job asks for: by resources.rules where that names the rule, else `otherwise` or the study's value.
+
+    Twice the memory (MB) and the time (minutes) at each further attempt, and always the same GPUs.
+    """
+
+    @of_wildcards
+    def least(wildcards: Any) -> int:
+        resources = studies[wildcards.study]["resources"]
+        own = resources.get("rules", {}).get(rule, {})
+        return own.get(resource, resources[resource] if otherwise is None else otherwise)
+
+    grows = resource != "gpu"
+    return lambda wildcards, attempt: least(wildcards) << grows * (attempt - 1)
 
 
-def dataset_md5(studies: Studies, root: Path, study: str) -> str | None:
-    """The hash that dvc.lock pins for the study's dataset."""
-    return dvc.locked_md5(root, studies[study]["data"]["dataset"])
+def dataset_md5(studies: Studies, root: Path, study: str, key: str = "dataset") -> str | None:
+    """The hash that dvc.lock pins for the study's dataset, or for what `key` of its section data names."""
+    return dvc.locked_md5(root, studies[study]["data"][key])
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard constraint that only these names meet; none where there are no names."""
+    return "|".join(sorted(names)) or "(?!)"

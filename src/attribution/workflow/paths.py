@@ -11,6 +11,8 @@ trained models.
 `leave50_mucs` are models retrained without the top 50 examples of one query each, `joint20_mucs` those without the top
 20 of all queries together, beside a random removal of the same size; `leave0_random` those without any removal.
 `enc1000` is the encoded ensemble of the first 1,000 images, `loo256` are models of the first 256 without one unit each.
+`sparse` is the full model pruned, `sft0_000_031` are that one fine-tuned on coalitions of contributors, `half0_000_031`
+models trained anew on the coalitions by which contributors are judged.
 """
 
 import re
@@ -32,7 +34,11 @@ ENCODED = r"enc\d+"
 LEFT_OUT = r"loo\d+"
 ABLATED = rf"{ENCODED}|{LEFT_OUT}"
 COUNTED = r"(?:leave|joint)\d+_[a-z][a-z0-9_]*"
-COHORT = rf"{DESIGNED}|{REMOVED}|{ABLATED}|{COUNTED}"
+FINETUNED = r"sft\d+_\d\d\d+_\d\d\d+"
+RETRAINED = r"half\d+_\d\d\d+_\d\d\d+"
+COALITIONS = rf"{FINETUNED}|{RETRAINED}"
+TRAINED = rf"{DESIGNED}|{REMOVED}|{ABLATED}|{COUNTED}|{RETRAINED}"  # from first weights
+COHORT = rf"{TRAINED}|{FINETUNED}|sparse"
 
 KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
 INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
@@ -43,12 +49,13 @@ COMBINED = r"ensemble_(?:rank|stack)(?:_[a-z0-9]+)*"  # of methods
 UNLEARNING = r"(?:mucs|ascent|forward_inf|abu|abu_plus)(?:_[a-z0-9]+)*"
 DESCENT = r"(?:mirrored|ascent)(?:_[a-z0-9]+)*"  # kinds of unlearning, by the first word of their names
 NEWTON = r"newton(?:_[a-z0-9]+)*"
-_PARTS = re.compile(r"(crn|own|seeds)(\d+)_(\d{3,})_(\d{3,})")
+_PARTS = re.compile(r"(crn|own|seeds|sft|half)(\d+)_(\d{3,})_(\d{3,})")
+ALONE = ("full", "sparse")  # cohorts of one model, called by their streams
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Subsets `first` to `last`, both included, of one replicate; the stream `full` is one model, numbered 0."""
+    """Subsets `first` to `last`, both included, of one replicate; full and sparse are one model each, numbered 0."""
 
     stream: str
     replicate: int
@@ -57,8 +64,8 @@ class Cohort:
 
     @property
     def name(self) -> str:
-        if self.stream == "full":
-            return "full"
+        if self.stream in ALONE:
+            return self.stream
         return f"{self.stream}{self.replicate}_{self.first:03d}_{self.last:03d}"
 
     @property
@@ -110,8 +117,8 @@ FULL = Cohort("full", 0, 0, 0)
 
 def parse(name: str) -> Cohort | Removal | Ablated | Counterfactual:
     """The cohort of that name. Raises StudyError where `name` is not exactly what `Cohort.name` writes."""
-    if name == "full":
-        return FULL
+    if name in ALONE:
+        return Cohort(name, 0, 0, 0)
     if (match := re.fullmatch(r"without(\d+)_(\w+)", name)) and Removal(int(match[1]), match[2]).name == name:
         return Removal(int(match[1]), match[2])
     if (match := re.fullmatch(r"(enc|loo)(\d+)", name)) and Ablated(match[1], int(match[2])).name == name:
@@ -135,10 +142,26 @@ def cohorts(config: dict[str, Any]) -> list[str]:
     names = [FULL.name]
     for stream, subsets in (("crn", design["subsets"]), ("own", design["control_subsets"])):
         for replicate in range(design["replicates"]):
-            for first in range(0, subsets, design["cohort"]):
-                last = min(first + design["cohort"], subsets) - 1
-                names.append(Cohort(stream, replicate, first, last).name)
+            names += _cut(stream, replicate, subsets, design["cohort"])
     return names
+
+
+def _cut(stream: str, replicate: int, count: int, cohort: int) -> list[str]:
+    """The cohorts of models 0 to count - 1, cut at multiples of `cohort`."""
+    firsts = range(0, count, cohort)
+    return [Cohort(stream, replicate, first, min(first + cohort, count) - 1).name for first in firsts]
+
+
+def coalitions(config: dict[str, Any], stream: str) -> list[str]:
+    """The cohorts of coalitions of contributors of a stream (sft, half), none where not asked for: those that are
+    fine-tuned, as design/contributors.py numbers them, or those trained anew.
+    """
+    choice = config.get("contributors")
+    if choice is None:
+        return []
+    judging = choice["judge"]["coalitions"]
+    count = judging if stream == "half" else 1 + 2 * choice["count"] + judging + choice["coalitions"]
+    return _cut(stream, 0, count, choice["cohort"])
 
 
 def seeds(config: dict[str, Any]) -> Cohort:

@@ -6,81 +6,16 @@ their libraries is most of what a tiny study costs.
 
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[3]
 CONFIG = "config/tiny.yaml"
 OTHER = Path(__file__).with_name("tiny.yaml")
-WARM = Path(__file__).with_name("warm.py")
-
-
-@pytest.fixture(scope="session")
-def plain_environment() -> dict[str, str]:
-    """Of Snakemake's processes: no run around them, one thread, no mirror."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("ATTRIBUTION_GUARD", "PYTHONPATH")}
-    return kept | {"OMP_NUM_THREADS": "1", "ATTRIBUTION_TRACKING": "off"}
-
-
-@pytest.fixture(scope="session")
-def warm(plain_environment: dict[str, str]) -> Iterator[list[str]]:
-    """A command that stands for `python`."""
-    with tempfile.TemporaryDirectory() as folder:  # a short path, as a socket needs one
-        address = f"{folder}/socket"
-        command = [sys.executable, WARM, "serve", address]
-        with subprocess.Popen(command, env=plain_environment, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout.readline() == "ready\n"
-            yield [sys.executable, "-IS", str(WARM), address]
-            server.kill()
-
-
-@pytest.fixture(scope="session")
-def environment(
-    warm: list[str], plain_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
-    """Of Snakemake's processes; in the shell of a job `python` is the warm one."""
-    function = tmp_path_factory.mktemp("shell") / "python.sh"
-    function.write_text(f'python() {{ {shlex.join(warm)} "$@"; }}\n')
-    return plain_environment | {"BASH_ENV": str(function)}
-
-
-@pytest.fixture(scope="session")
-def working_tree() -> Callable[[Path], Path]:
-    """Copies the working tree: what git tracks, and new files that it does not ignore."""
-
-    def copy(target: Path) -> Path:
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, target / name)
-        return target
-
-    return copy
-
-
-@pytest.fixture(scope="session")
-def snakemake(warm: list[str], environment: dict[str, str]) -> Callable[..., SimpleNamespace]:
-    """Runs `snakemake` with arguments in a folder; status and text, stdout and stderr together."""
-
-    def run(folder: Path, *arguments: str) -> SimpleNamespace:
-        command = [*warm, "-m", "snakemake", *arguments]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        return SimpleNamespace(status=done.returncode, text=done.stdout)
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -111,23 +46,17 @@ def planned(snakemake: Callable[..., SimpleNamespace]) -> Callable[..., set[str]
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
     working_tree: Callable[[Path], Path],
+    cut_down: Callable[[Path, Path], Path],
     snakemake: Callable[..., SimpleNamespace],
-    warm: list[str],
 ) -> Path:
-    """A copy of the tree in which the tiny study, its only one, has been run from nothing to its figures."""
-    tree = working_tree(tmp_path_factory.mktemp("tree"))
-    smoke, other = (yaml.safe_load(path.read_text()) for path in (tree / "config/smoke.yaml", OTHER))
-    del smoke["ablation"]  # an optional section: this study is one without it
-    methods = {"methods": {name: smoke["methods"][name] for name in other.pop("methods")}}
-    merged = {key: value | other.get(key, {}) if isinstance(value, dict) else value for key, value in smoke.items()}
-    for config in (tree / "config").glob("*.yaml"):
-        if config.stem != "claims":
-            config.unlink()
-    (tree / CONFIG).write_text(yaml.safe_dump(merged | methods | {"title": other["title"]}))
-    (tree / "config/config.yaml").write_text("published: [tiny]\ngroups: {}\n")
-    command = [*warm, "-m", "attribution.steps.build_dataset", "digits", "--out", "data/digits.safetensors"]
-    subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree / "src")}, check=True)
-    done = snakemake(tree, "--cores", "2", "tiny")
+    """A copy of the tree in which the tiny study, its only one, has been run from nothing to its figures.
+
+    The environment's STUDY names one of config/ to take instead, for tests that take minutes more.
+    """
+    tree, study = working_tree(tmp_path_factory.mktemp("tree")), os.environ.get("STUDY", "tiny")
+    if study == "tiny":
+        cut_down(tree, OTHER)
+    done = snakemake(tree, "--cores", "2", study)
     assert done.status == 0, done.text
     return tree
 

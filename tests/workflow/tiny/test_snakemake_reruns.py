@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from attribution.workflow.dvc import locked_md5
+from attribution.data import dataset
+from attribution.workflow.dvc import file_md5, locked_md5
 from attribution.workflow.spec import lock_name
 
 pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
@@ -44,6 +45,7 @@ JOBS = {
     *(f"train/{cohort}" for cohort in [*DESIGNED, *REMOVED, *COUNTED, "seeds0_001_001"]),
     *(f"{rule}/{cohort}" for rule in ("leave_k_out", "regenerate") for cohort in COUNTED),
     *(f"measure/{cohort}" for cohort in DESIGNED[1:] + REMOVED),
+    *(f"outcomes/{stream}" for stream in ("crn", "own")),
     *(f"{rule}/full_{method}" for rule, methods in METHODS.items() for method in methods),
     "score_gradients/seed1_trak",
     *(f"lds/{method}" for methods in METHODS.values() for method in methods),
@@ -55,10 +57,10 @@ WITHOUT = "remove/* train/without* measure/without* removal overestimate"  # the
 WITHOUT_EKFAC = "remove/without25_ekfac train/without25_ekfac measure/without25_ekfac removal"
 COUNTERFACTUAL = "leave_k_out/* train/leave* train/joint* regenerate/* counterfactual overlap"
 # A ranking of examples is made at a damping that LDS chooses.
-JUDGED = f"lds/* lds_draws ceiling score_combined/* {WITHOUT} {COUNTERFACTUAL} {SCORED}"
+JUDGED = f"outcomes/crn lds/* lds_draws ceiling score_combined/* {WITHOUT} {COUNTERFACTUAL} {SCORED}"
 QUERIED = (
     "queries gradients/*_queries_* gram/* rotate/*_queries_* checkpoint_products score_*/* sweep_draws measure/* "
-    f"unlearn*/* prefilter {JUDGED}"
+    f"outcomes/own unlearn*/* prefilter {JUDGED}"
 )
 NEWTON = "unlearn_newton/* score_unlearning/full_abu_plus score_combined/* lds/abu_plus lds/ensemble_stack"
 CURVED = "factors/* basis/* eigenvalues/* rotate/*"
@@ -76,7 +78,7 @@ NOTHING = {
     ],
     "threads, resources and comments of a rule": [
         ("workflow/rules/summary.smk", "rule tables:", "# Again.\nrule tables:"),
-        ("workflow/rules/summary.smk", "mem_mb=2000", "mem_mb=2500"),
+        ("workflow/rules/summary.smk", 'need("mem_mb", "figures", 2000)', 'need("mem_mb", "figures", 2500)'),
     ],
     "how a number is written": [
         (CONFIG, "learning_rate: 0.003\n", "learning_rate: 3.0e-3\n"),
@@ -94,6 +96,8 @@ SOME = {
     ),
     "code of training": ([("src/attribution/training/loop.py", "", CODE)], TRAINED),
     "code of one step": ([("src/attribution/steps/tables.py", "", CODE)], "tables"),
+    "code of how methods are labelled": ([("src/attribution/reporting/names.py", "", CODE)], SUMMARY),
+    "code of how figures look": ([("src/attribution/reporting/style.py", "", CODE)], "figures"),
     "command of a rule": (
         [("workflow/rules/summary.smk", '" --numbers {input.numbers}"\n', '"  --numbers {input.numbers}"\n')],
         "tables",
@@ -114,7 +118,7 @@ SOME = {
         "gradients/* gram/* rotate/* score_gradients/* score_ensemble/* score_curvature/* score_influence/* "
         f"lds/gradient_* lds/*trak lds/diagonal lds/ekfac {NEWTON} {WITHOUT_EKFAC} {SCORED}",
     ),
-    "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* {JUDGED}"),
+    "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* outcomes/own {JUDGED}"),
     "evaluation.bootstrap": (
         lambda study: study["evaluation"].update(bootstrap=30),
         f"lds/* lds_draws ceiling removal prefilter counterfactual overlap {SCORED}",  # no interval says who is removed
@@ -213,6 +217,16 @@ def test_touching_every_file_reruns_nothing(tree: Path, planned: Callable[..., s
     assert planned(tree) == set()
 
 
+def test_another_label_of_an_image_reruns_all_that_is_drawn_from_the_dataset(tree: Path, edit, planned) -> None:
+    """As after `dvc commit` of a dataset in which one label was corrected."""
+    path = tree / "data/digits.safetensors"
+    images = dataset.load(path)
+    images.labels[0] += 1
+    dataset.save(path, images)
+    edit("dvc.lock", DIGITS, file_md5(path))
+    assert planned(tree) == of(f"dataset {TRAINED}")
+
+
 def retrained(*cohorts: str) -> set[str]:
     """The jobs of a cohort's own."""
     return {f"{rule}/{cohort}" for rule in ("design", "train", "measure") for cohort in cohorts}
@@ -226,13 +240,13 @@ def test_more_subsets_train_just_the_new_ones(tree, configure, planned) -> None:
 
 def test_another_replicate_trains_just_itself(tree, configure, planned) -> None:
     configure(lambda study: study["design"].update(replicates=3))
-    assert planned(tree) == retrained("crn2_000_007", "own2_000_003") | of(JUDGED)
+    assert planned(tree) == retrained("crn2_000_007", "own2_000_003") | of(f"outcomes/own {JUDGED}")
 
 
 def test_an_incomplete_cohort_is_trained_again_when_it_grows(tree, configure, planned) -> None:
     """Its name says what it holds."""
     configure(lambda study: study["design"].update(control_subsets=5))
-    assert planned(tree) == retrained("own0_000_004", "own1_000_004") | of(f"ceiling {SUMMARY}")
+    assert planned(tree) == retrained("own0_000_004", "own1_000_004") | of(f"outcomes/own ceiling {SUMMARY}")
 
 
 def test_a_larger_removal_trains_just_that(tree, configure, planned) -> None:

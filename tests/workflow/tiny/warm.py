@@ -1,23 +1,34 @@
 """Runs `python -m MODULE ...` in a process forked from one that has the large libraries imported: the same command,
-folder, environment and output, without the 3 s of processor time that their import takes in each of a study's jobs.
+folder, environment and output, without the 3 s of processor time that their import takes in each of a study's jobs. The
+process leads a group of its own, which is killed where the command is.
 
     python warm.py serve SOCKET
     python warm.py SOCKET -m MODULE ARGUMENT...
 """
 
+import contextlib
 import json
 import os
+import select
+import signal
 import socket
 import sys
 
-LIBRARIES = ("torch", "diffusers.schedulers.scheduling_ddim", "scipy.stats", "seaborn", "jsonschema", "snakemake.cli")
+LIBRARIES = (
+    "torch",
+    "diffusers.models.unets.unet_2d",
+    "diffusers.schedulers.scheduling_ddim",
+    "scipy.stats",
+    "seaborn",
+    "jsonschema",
+    "snakemake.cli",
+)
 
 
 def serve(address: str) -> None:
     """Print a line when ready; then one process a connection, until killed. Nothing of the study is imported here."""
     import gc
     import importlib
-    import signal
 
     for library in LIBRARIES:
         importlib.import_module(library)
@@ -38,13 +49,21 @@ def serve(address: str) -> None:
 
 
 def answer(connection: socket.socket) -> None:
-    """Run what the client asks for with its three streams, and send the exit status."""
+    """Run what the client asks for with its three streams, and send the exit status; end with the client."""
     message, streams, _, _ = socket.recv_fds(connection, 1 << 18, 3)
     worker = os.fork()
     if worker:
+        watched = select.poll()
+        for end in (connection.fileno(), os.pidfd_open(worker)):
+            watched.register(end, select.POLLIN)
+        if any(end == connection.fileno() for end, _ in watched.poll()):  # the client is gone
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker, signal.SIGKILL)
+            os._exit(1)
         status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
         connection.send(str(status).encode())
         os._exit(0)
+    os.setsid()
     connection.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
