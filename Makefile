@@ -26,7 +26,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(TORCH))
   .PHONY: $(STAMP)
 endif
 
-.PHONY: help env study smoke test audit bench lint locks clean-venv
+.PHONY: help env study smoke tiny test test-slurm audit bench lint locks clean-venv
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -41,8 +41,15 @@ study: env  ## run the study (STUDY=digits) and write results/<study>/report.htm
 smoke:  ## the whole workflow on a tiny study, in minutes
 	@$(MAKE) --no-print-directory study STUDY=smoke
 
-test: env $(PEERS) $(CRATE)  ## run the tests
-	$(BIN)/pytest
+tiny: env  ## the GPU studies cut down, on synthetic archives, in results/<study>_tiny
+	$(BIN)/snakemake --cores $(CORES) --config scale=tiny
+
+test: env $(PEERS) $(CRATE)  ## run all tests but those on a Slurm cluster
+	$(BIN)/pytest --ignore=tests/slurm
+
+test-slurm: env  ## run a study and its faults on a real Slurm on this host (installed by root on Debian, else skipped)
+	@.ci/slurm
+	$(BIN)/pytest -rs -s tests/slurm
 
 audit:  ## hold everything published against its receipts (needs Python alone)
 	@PYTHONPATH=src $(PYTHON) -m attribution audit
