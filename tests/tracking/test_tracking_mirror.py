@@ -119,21 +119,18 @@ def test_a_run_is_found_by_its_method(root: Path, write_job) -> None:
     assert (run.info.run_name, run.data.tags["attribution.receipt"]) == ("scores/full/trak", "r3")
 
 
-def test_nothing_to_do_takes_no_time_and_no_mlflow(root: Path) -> None:
+def test_nothing_to_do_needs_no_mlflow(root: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; begun = time.monotonic();"
+        "import sys; from pathlib import Path;"
         "from attribution.tracking.mirror import sync;"
         f"summary = sync(Path('.'), 'toy', {URI!r});"
-        "print(summary.unchanged, summary.new + summary.updated, *summary.warnings, 'mlflow' in sys.modules);"
-        "print(time.monotonic() - begun)"
+        "print(summary.unchanged, summary.new + summary.updated, *summary.warnings, 'mlflow' in sys.modules)"
     )
     state = root / "results/toy/tracking/mirrored.json"
     written = state.stat().st_mtime_ns
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env={**os.environ, "PYTHONPATH": str(SOURCE)},
                           capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
-    found, seconds = done.stdout.splitlines()
-    assert found == "2 0 False"
-    assert float(seconds) < 1.0  # 0.2 s; the import of mlflow alone is 2 s
+    assert done.stdout.split() == ["2", "0", "False"]  # the import of mlflow alone takes seconds
     assert state.stat().st_mtime_ns == written
 
 

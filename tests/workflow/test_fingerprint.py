@@ -1,9 +1,9 @@
 """The fingerprint changes where the code may compute something else, and nowhere else."""
 
+import ast
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -178,8 +178,7 @@ def test_same_in_another_process_and_under_another_path(source: Path, tmp_path: 
     assert runs == [of(copy)] * 2
 
 
-def test_eighty_modules_take_a_fraction_of_a_second(tmp_path: Path) -> None:
-    """Processor time, cold, then warm: without the cache the second pass would take as long as the first."""
+def test_a_module_is_parsed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (SOURCE / "attribution/workflow/fingerprint.py").read_text()
     body = text[text.index("def fingerprint") :]
     package = tmp_path / "attribution" / "steps"
@@ -189,15 +188,15 @@ def test_eighty_modules_take_a_fraction_of_a_second(tmp_path: Path) -> None:
     for number in range(80):
         following = f"import attribution.steps.m{number + 1}\n" if number < 79 else ""
         (package / f"m{number}.py").write_text(f"{following}N = {number}\n{body}")
-    start = time.process_time()
+    parsed: list[bytes] = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source: parsed.append(source) or parse(source))
     cold = fingerprint("attribution.steps.m0", root=tmp_path)
-    middle = time.process_time()
-    warm = fingerprint("attribution.steps.m0", root=tmp_path)
-    end = time.process_time()
-    assert cold == warm
-    assert len(cold.modules) == 80
-    assert middle - start < 0.5  # 0.17 on a busy laptop core; the margin is for slower machines
-    assert end - middle < (middle - start) / 4
+    assert len(cold.modules) == len(parsed) == len(set(parsed)) == 80
+    assert fingerprint("attribution.steps.m0", root=tmp_path) == cold
+    (package / "m40.py").write_text("N = 40\n")
+    assert len(fingerprint("attribution.steps.m0", root=tmp_path).modules) == 41
+    assert parsed[80:] == [b"N = 40\n"]
 
 
 def test_two_docstrings_are_one_docstring_and_one_statement(tmp_path: Path) -> None:
