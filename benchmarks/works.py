@@ -94,7 +94,7 @@ def training(config: Config, shape: Shape, device: torch.device, steps: int, mod
     def run(units: int) -> int:
         count = max(1, units // step)
         chosen = settings | {"steps": count, "log_every": count + 1, "checkpoint_every": count + 1}
-        chosen |= {} if precision == "fp32" else {"precision": precision}
+        chosen["precision"] = precision
         state = State.first({name: value.clone() for name, value in first.items()}).to(device)
         nothing = lambda _: None  # noqa: E731
         abar = alphas_cumprod(config["diffusion"])

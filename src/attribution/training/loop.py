@@ -105,12 +105,14 @@ def backward(
     """Losses [M] on x_t and eps [M, B, C, H, W], t [M, B]; their gradients are added to those of `params`.
 
     The network runs in the precision `low` where one is given; losses and gradients are in that of the weights. All
-    models at once, or one by one where the module has dropout: each model's masks come from its own stream.
+    models at once, or `at_once` in a pass; one by one where the module has dropout: each model's masks come from its
+    own stream. What a pass holds is free before the next.
     """
     dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
-    parts = [slice(m, m + 1) for m in range(len(t))] if dropout else [slice(None)]
+    size = 1 if dropout else at_once or len(t)
     losses = []
-    for part in parts:
+    for start in range(0, len(t), size):
+        part = slice(start, start + size)
         if dropout:
             stream = cohort.streams[part.start]
             torch.manual_seed(torch_seed(stream.seed, "dropout", *stream.names, step))
