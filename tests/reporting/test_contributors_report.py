@@ -16,6 +16,7 @@ def record():
     return {
         "shapley": {name: [MEASURE, MEASURE] for name in PROPERTIES[:3]},
         "lds": {name: predictors | {"examples": None} for name in PROPERTIES},
+        "lds_difference": {name: {"shapley_ekfac": MEASURE} for name in PROPERTIES},
         "agreement": dict.fromkeys(PROPERTIES, MEASURE),
         "steps": 0.1,
         "examples": [20, 20],
@@ -30,6 +31,7 @@ def test_numbers():
     found = numbers()
     assert found["contributors.shapley.diversity.c1"]["unit"] == "bits"
     assert found["contributors.lds.query.ekfac"]["interval"] == [0.4, 0.6]
+    assert found["contributors.lds_difference.loss.shapley_ekfac"]["unit"] == "correlation"
     assert found["contributors.steps"]["value"] == 0.1
     assert found["contributors.agreement.loss"]["n"] == {"coalitions": 5}
     assert "contributors.lds.loss.examples" not in found  # equally many examples rank nothing

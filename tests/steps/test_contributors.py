@@ -48,6 +48,18 @@ def test_values_are_efficient_and_every_predictor_is_judged(credited):
     assert record["steps"] == pytest.approx(4 / 30)
 
 
+def test_the_values_are_held_against_all_else_that_is_judged(credited):
+    record = credited.json("contributors", "contributors")
+    for name, judged in record["lds"].items():
+        of = record["lds_difference"][name]
+        assert set(of) == {f"shapley_{other}" for other, entry in judged.items() if entry} - {"shapley_shapley"}
+        for pair, entry in of.items():
+            other = judged[pair.removeprefix("shapley_")]
+            assert entry["value"] == judged["shapley"]["value"] - other["value"]
+            assert entry["n"] == other["n"]
+            assert entry["interval"][0] <= entry["interval"][1]
+
+
 def test_scores_are_summed_over_a_contributors_examples(credited):
     """The LDS of a random method, by hand, for the loss of the queries."""
     design = credited.tensors("coalitions", "subsets", cohort="half0_000_007")

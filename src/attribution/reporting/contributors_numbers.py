@@ -8,7 +8,8 @@ from attribution.reporting.numbers import Numbers, number
 
 def contributors_numbers(record: Mapping[str, Any], source: str, receipt: str) -> Numbers:
     """`contributors.shapley.<property>.<contributor>`, `contributors.lds.<property>.<predictor>`,
-    `contributors.agreement.<property>` and `contributors.steps`, of the file of the step `contributors`.
+    `contributors.lds_difference.<property>.shapley_<other>`, `contributors.agreement.<property>` and
+    `contributors.steps`, of the file of the step `contributors`.
 
     A correlation that is not defined, as a prediction or a property is the same for all coalitions, is left out.
     """
@@ -21,9 +22,10 @@ def contributors_numbers(record: Mapping[str, Any], source: str, receipt: str) -
     for name, values in record["shapley"].items():
         for contributor, entry in enumerate(values):
             add(f"shapley.{name}.c{contributor}", entry, "bits" if name == "diversity" else name)
-    for name, predictors in record["lds"].items():
-        for predictor, entry in predictors.items():
-            add(f"lds.{name}.{predictor}", entry, "correlation")
+    for part in ("lds", "lds_difference"):
+        for name, entries in record[part].items():
+            for predictor, entry in entries.items():
+                add(f"{part}.{name}.{predictor}", entry, "correlation")
     for name, entry in record["agreement"].items():
         add(f"agreement.{name}", entry, "correlation")
     add("steps", {"value": record["steps"], "interval": None, "n": {"contributors": len(record["examples"])}}, "share")

@@ -1,7 +1,8 @@
 """What each contributor is worth to the generator, and how far that predicts models trained without some of them.
 
 Writes contributors.json: of every property the Shapley values with intervals, the LDS of each predictor against
-retrained coalitions, and the agreement of fine-tuned with retrained models of these; and contributors.safetensors: by
+retrained coalitions, how far that of the Shapley values is above each other's (paired, "shapley_<other>"), and the
+agreement of fine-tuned with retrained models of these; and contributors.safetensors: by
 property the values [n], their intervals [2, n], and fine-tuned and retrained [K].
 """
 
@@ -13,7 +14,7 @@ from attribution.core.store import load_json, load_tensors, save_json, save_tens
 from attribution.design import contributors
 from attribution.errors import StudyError
 from attribution.evaluation import shapley
-from attribution.evaluation.intervals import bootstrap, percentile, resampled_mean, resamples
+from attribution.evaluation.intervals import bootstrap, difference, percentile, resampled_mean, resamples
 from attribution.evaluation.lds import lds_per_query
 from attribution.evaluation.properties import GLOBAL, LOCAL
 from attribution.provenance.job import Job, main
@@ -38,7 +39,8 @@ def run(job: Job) -> None:
 
     weights = contributors.weights(count, np.ones(pairs))
     draws = contributors.weights(count, resamples(seed, settings["bootstrap"], pairs, 1)[0])
-    record: dict[str, Any] = {"examples": examples.tolist(), "shapley": {}, "lds": {}, "agreement": {}}
+    record: dict[str, Any] = {"examples": examples.tolist()}
+    record |= {"shapley": {}, "lds": {}, "lds_difference": {}, "agreement": {}}
     arrays = {}
     for name in (*GLOBAL, LOCAL):
         worth, truth, empty = (_columns(found[name]) for found in (tuned, judged, untrained))
@@ -53,11 +55,9 @@ def run(job: Job) -> None:
         }
         predictors |= {method: scores[name] for method, scores in summed.items()}
         chosen = resamples(seed, settings["bootstrap"], len(truth), properties)
-        record["lds"][name] = {
-            method: _lds(judging @ each, truth, chosen, coverage) for method, each in predictors.items()
-        }
         of_judging = worth[of["judging"]]
-        record["lds"][name]["finetuned"] = _lds(of_judging, truth, chosen, coverage)
+        predictions = {method: judging @ each for method, each in predictors.items()} | {"finetuned": of_judging}
+        record["lds"][name], record["lds_difference"][name] = _lds(predictions, truth, chosen, coverage)
         record["agreement"][name] = _agreement(of_judging, truth, chosen, coverage)
         if name in GLOBAL:
             again = np.stack([shapley.values(*game, w, *ends) for w in draws])
@@ -106,16 +106,29 @@ def _summed(job: Job, owner: np.ndarray, count: int) -> dict[str, dict[str, np.n
 
 
 def _lds(
-    prediction: np.ndarray, truth: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
-) -> dict[str, Any] | None:
-    """{value, interval, n} of the mean over properties of the rank correlation over coalitions, [K, P] each.
+    predictions: dict[str, np.ndarray], truth: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
+) -> tuple[dict[str, dict[str, Any] | None], dict[str, dict[str, Any]]]:
+    """By predictor {value, interval, n} of the mean over properties of the rank correlation over coalitions, [K, P]
+    each, and by "shapley_<other>" the same of what that of the Shapley values is above the other's.
 
-    None where one is the same for all coalitions, as the prediction by equally many examples is.
+    None, and no difference, where one is the same for all coalitions, as the prediction by equally many examples is.
     """
-    if _constant(prediction) or _constant(truth):
-        return None
-    value = float(lds_per_query(prediction, truth).mean())
-    return {"value": value, "interval": bootstrap(prediction, truth, draws, coverage)[0], "n": _n(truth)}
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(predictions)
+    replicates = {}
+    for name, prediction in predictions.items():
+        if not _constant(prediction) and not _constant(truth):
+            value = float(lds_per_query(prediction, truth).mean())
+            interval, replicates[name] = bootstrap(prediction, truth, draws, coverage)
+            found[name] = {"value": value, "interval": interval, "n": _n(truth)}
+    ours = replicates.pop("shapley", None)
+    if ours is None:
+        return found, {}
+    value = found["shapley"]["value"]
+    differences = {
+        f"shapley_{name}": {**difference(value, ours, found[name]["value"], theirs, coverage), "n": _n(truth)}
+        for name, theirs in replicates.items()
+    }
+    return found, differences
 
 
 def _agreement(
