@@ -112,7 +112,7 @@ def squares(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, QB: Tensor, blo
     return total
 
 
-def _by_places(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, block: Block, pixels: torch.Size) -> Tensor:
+def _by_places(module: nn.Module, a: Tensor, b: Tensor, QA: Tensor, block: Block, pixels: torch.Size) -> Tensor:  # noqa: ARG001
     """sum_l b_l (a_l, 1)^T Q_A of every row of a [R, ...] and b [R, L, O] -> [R, O, J]."""
     places = rows_in(module, a, len(a))  # [R, L, I]
     if b.shape[1] < b.shape[2]:

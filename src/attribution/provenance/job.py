@@ -151,7 +151,7 @@ def _decode(text: str) -> dict[str, Any]:
     return spec
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: files in the making are being removed
     raise Terminated
 

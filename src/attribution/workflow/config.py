@@ -63,7 +63,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 @cache
-def _schema(path: str, changed: int) -> Schema:
+def _schema(path: str, changed: int) -> Schema:  # noqa: ARG001
     """The schema that all studies of a process are held to; read again where the file's time `changed`."""
     return read_yaml(path)
 
