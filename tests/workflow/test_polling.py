@@ -1,6 +1,16 @@
-"""The Slurm executor keeps to squeue while the controller is away: against the plugin itself."""
+"""The scheduler looks for jobs when one ends alone, the Slurm executor keeps to squeue while the controller is away:
+against Snakemake and the plugin themselves.
+"""
 
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 import snakemake_executor_plugin_slurm as plugin
+from snakemake.scheduling.job_scheduler import JobRateLimiter
+from snakemake.settings.types import MaxJobsPerTimespan
 
 from attribution.workflow import polling
 
@@ -23,3 +33,58 @@ def test_the_plugin_remembers_how_long_jobs_stay_listed(tmp_path, monkeypatch) -
 def test_the_poll_asks_what_is_remembered() -> None:
     """Where the plugin looks it up: another version that asks elsewhere needs another way."""
     assert "get_min_job_age" in plugin.Executor.check_active_jobs.__code__.co_names
+
+
+@pytest.mark.parametrize(("limit", "stays"), [("100/1s", False), ("50/1s", True), ("100/1m", True)])
+def test_only_the_limit_that_nobody_asked_for_goes(limit: str, stays: bool) -> None:
+    scheduler = SimpleNamespace(job_rate_limiter=JobRateLimiter(MaxJobsPerTimespan.parse_choice(limit)))
+    polling.unhurried(scheduler)
+    polling.unhurried(scheduler)
+    assert (scheduler.job_rate_limiter is not None) == stays
+
+
+LOOKS = """
+import sys
+sys.path.insert(0, {source!r})
+from attribution.workflow import polling
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+select = JobScheduler.job_selector
+
+
+def counted(self, jobs):
+    print("a look", file=sys.stderr)
+    return select(self, jobs)
+
+
+JobScheduler.job_selector = counted
+
+
+rule all:
+    input: expand("{{name}}.txt", name=range(12))
+
+
+rule job:
+    output: "{{name}}.txt"
+    shell: "sleep 0.4; touch {{output}}"
+
+
+if {unhurried}:
+    onstart:
+        polling.unhurried(workflow.scheduler)
+"""
+
+
+def test_a_run_looks_for_jobs_as_often_as_jobs_end(tmp_path) -> None:
+    """Twelve jobs, two at a time: by Snakemake's default each look plans another."""
+    looks = {}
+    for unhurried in (True, False):
+        folder = tmp_path / str(unhurried)
+        folder.mkdir()
+        source = str(Path(polling.__file__).parents[2])
+        (folder / "Snakefile").write_text(LOOKS.format(source=source, unhurried=unhurried))
+        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        looks[unhurried] = done.stderr.count("a look\n")
+    assert looks[True] <= 12
+    assert looks[False] > looks[True]  # else Snakemake has mended it, and `unhurried` can go

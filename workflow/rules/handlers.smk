@@ -1,10 +1,11 @@
 # Around a run: its studies are held by it alone, MLflow follows it where a server is named, and is written at its end.
 from attribution.provenance import settle
 from attribution.tracking import handlers
-from attribution.workflow import exclusive
+from attribution.workflow import exclusive, polling
 
 
 onstart:
+    polling.unhurried(workflow.scheduler)
     with one_line():
         running = {job.wildcards.study for job in workflow.dag.needrun_jobs() if "study" in job.wildcards.keys()}
         exclusive.hold(Path(), running, workflow.executor_plugin.name)
