@@ -1,6 +1,7 @@
 """Receipts: an id of what determines a result and nothing else; damaged inputs are refused."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,28 @@ def test_a_seal_holds_all_that_is_said(made: Path) -> None:
     receipt.write(made.parent, {**said, "outputs": ({"sha256": A},), "seal": "old"})  # a tuple is read as a list
     read = json.loads((made.parent / receipt.NAME).read_text())
     assert read["seal"] == receipt.seal(read) == receipt.seal(said)
+
+
+def test_what_publishing_writes_is_no_change_of_the_code(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=n", "-c", "user.email=n@localhost"]
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    pages, code = ("README.md", "docs/results.md", "results/published/s/numbers.json"), ("src/a.py", "config/s.yaml")
+    for name in (*pages, *code):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    assert receipt.commit(tmp_path) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    for name in pages:
+        (tmp_path / name).write_text("2\n")
+    assert not receipt.commit(tmp_path)["dirty"]
+    for name in (*code, "src/new.py"):
+        git("checkout", "-q", ".")
+        (tmp_path / name).write_text("2\n")
+        assert receipt.commit(tmp_path)["dirty"], name
 
 
 def test_folder_outside_git_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

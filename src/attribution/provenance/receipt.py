@@ -26,6 +26,7 @@ from attribution.workflow.spec import canonical, lock_name
 FORMAT = 1
 NAME = "receipt.json"
 CLASSES = ("bitwise", "tolerance", "statistical")
+PUBLISHED = (":!results", ":!docs", ":!README.md")  # what no job is made by
 PACKAGES = ("torch", "numpy", "scipy", "diffusers", "safetensors", "scikit-learn", "pandas")
 
 
@@ -133,9 +134,11 @@ def environment(lock: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def commit(root: Path) -> dict[str, Any]:
-    """The commit that is checked out and whether the tree differs from it; nulls where there is no git."""
+    """The commit that is checked out and whether the tree differs from it, results and pages aside, which publishing
+    another study writes anew; nulls where there is no git.
+    """
     head = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain") if head else None
+    status = _git(root, "status", "--porcelain", "--", ".", *PUBLISHED) if head else None
     return {"commit": head, "dirty": None if status is None else bool(status)}
 
 
