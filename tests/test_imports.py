@@ -24,7 +24,7 @@ LEVELS = [
     {"training", "curvature", "unlearning"},
     {"methods"},
     {"evaluation"},
-    {"reporting", "tracking"},
+    {"reporting", "tracking", "scaffold"},
     {"steps", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -5,7 +5,7 @@ import pytest
 
 from attribution.curvature import dual
 from attribution.errors import StudyError
-from attribution.methods import trak
+from attribution.methods.trak import score as trak
 
 Q, N, P = 5, 12, 7
 DAMPINGS = [1e-3, 0.1, 10.0]
@@ -96,7 +96,7 @@ def test_left_out_of_nothing(features):
 
 def test_scores_are_trak(features):
     held = gram(*features)
-    np.testing.assert_allclose(dual.scores(held, DAMPINGS), trak.score(held, DAMPINGS), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(dual.scores(held, DAMPINGS), trak(held, {"dampings": DAMPINGS}), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 250.0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attribution.methods.ablation import score
+from attribution.methods.ablation import ablation
 
 
 def residuals(queries=3, members=4, entries=50):
@@ -13,7 +13,7 @@ def test_scores_are_rises_of_the_loss():
     r = residuals()
     products = np.einsum("qmd,qkd->qmk", r, r) / r.shape[2]
     retained = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=bool)
-    found = score(products, retained)
+    found = ablation(products, retained, {})
     loss = lambda kept: (r[:, kept].mean(1) ** 2).mean(1)  # noqa: E731
     expected = np.stack([loss(kept) for kept in retained], 1) - loss(np.ones(4, dtype=bool))[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
@@ -26,9 +26,9 @@ def test_whom_a_member_served_hurts_to_remove():
     r[0, :2] *= 0.01
     products = np.einsum("qmd,qkd->qmk", r, r) / r.shape[2]
     code = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
-    assert np.argsort(-score(products, ~code)[0]).tolist() == [0, 1, 2]
+    assert np.argsort(-ablation(products, ~code, {})[0]).tolist() == [0, 1, 2]
 
 
 def test_identical_members_make_no_difference():
     products = np.full((2, 6, 6), 0.3)
-    np.testing.assert_allclose(score(products, np.eye(6, dtype=bool)), 0, atol=1e-15)
+    np.testing.assert_allclose(ablation(products, np.eye(6, dtype=bool), {}), 0, atol=1e-15)

@@ -8,7 +8,7 @@ from attribution.evaluation import folds
 from attribution.evaluation.evaluate import evaluate_targets
 from attribution.evaluation.lds import group_prediction
 from attribution.evaluation.overlap import between, within
-from attribution.methods import ensemble_rank, ensemble_stack
+from attribution.methods.combined import ensemble_rank, ensemble_stack, weights
 
 RNG = np.random.default_rng(0)
 Q, N, S = 6, 30, 40
@@ -23,7 +23,7 @@ def predictions(scores):
 
 def test_ranks_forget_scales() -> None:
     scores = np.array([[[1.0, 2.0, 300.0]], [[0.3, 0.1, 0.2]]])
-    found = ensemble_rank.combine(scores, np.empty((2, 0, 1)), np.empty((0, 1)))
+    found = ensemble_rank(scores, np.empty((2, 0, 1)), np.empty((0, 1)), {})
     np.testing.assert_allclose(found, [[0.0, -1 / 6, 1 / 6]], atol=1e-12)
 
 
@@ -31,11 +31,11 @@ def test_a_stack_takes_what_predicts_and_leaves_noise() -> None:
     """Weights 1 and 0, whatever the scales; a method that predicts backwards gets none, not a negative one."""
     scores = np.stack([7 * TRUE, 1000 * NOISE])
     measured = group_prediction(MASKS, TRUE)
-    w = ensemble_stack.weights(predictions(scores), measured)
+    w = weights(predictions(scores), measured)
     np.testing.assert_allclose(w, [1.0, 0.0], atol=1e-6)
-    combined = ensemble_stack.combine(scores, predictions(scores), measured)
+    combined = ensemble_stack(scores, predictions(scores), measured, {})
     assert all(np.corrcoef(combined[q], TRUE[q])[0, 1] > 1 - 1e-9 for q in range(Q))
-    assert ensemble_stack.weights(predictions(-scores[:1]), measured).tolist() == [1.0]  # nothing predicts: equal ones
+    assert weights(predictions(-scores[:1]), measured).tolist() == [1.0]  # nothing predicts: equal ones
 
 
 def test_each_fold_is_judged_by_the_other_half() -> None:

@@ -9,7 +9,7 @@ from attribution.curvature.gradients import example_gradients
 from attribution.curvature.inner import inner
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.errors import StudyError
-from attribution.methods import das, trak
+from attribution.methods.trak import das, score
 
 N, Q, T, D = 9, 4, 3, 2  # training examples, queries, draws of each, output dims
 DAMPINGS = [0.01, 1.0]
@@ -60,13 +60,13 @@ def expected(phi, J, damping, *, without):
 def test_the_output_moves_by_the_newton_step_without_the_example(problem):
     """1e-9. The kernel with n in it is off by a third at the small damping; a mean before the square by more."""
     phi, J, gram = problem
-    found = das.score(gram, DAMPINGS)
+    found = das(gram, {"dampings": DAMPINGS})
     assert found.shape == (2, Q, N)
     for layer, damping in zip(found, DAMPINGS, strict=True):
         np.testing.assert_allclose(layer, expected(phi, J, damping, without=True), rtol=1e-9)
     held = expected(phi, J, DAMPINGS[0], without=False)
     assert np.abs(found[0] - held).max() > 0.3 * held.max()
-    before = trak.score(gram, DAMPINGS)[0].reshape(Q, -1, N).mean(1) ** 2
+    before = score(gram, {"dampings": DAMPINGS})[0].reshape(Q, -1, N).mean(1) ** 2
     assert np.abs(found[0] - before).max() > 0.3 * np.abs(found[0]).max()
 
 
@@ -86,17 +86,17 @@ def test_removal_from_a_linear_model_moves_outputs_by_its_score():
         again = np.linalg.solve(X[rest].T @ X[rest] + ridge * np.eye(3), X[rest].T @ y[rest] + b)
         moved.append((queries @ (again - theta)) ** 2)
     gram = {"query_train": queries @ X.T, "train_train": X @ X.T, "draws": np.array(1)}
-    found = das.score(gram, [ridge / (X**2).sum(1).mean()])[0]
+    found = das(gram, {"dampings": [ridge / (X**2).sum(1).mean()]})[0]
     np.testing.assert_allclose(found, np.stack(moved, 1), rtol=1e-8)
 
 
 def test_scores_are_sizes(problem):
     """No sign, of a query's output vectors nor of an example's gradient."""
     _, _, gram = problem
-    found = das.score(gram, DAMPINGS)
+    found = das(gram, {"dampings": DAMPINGS})
     assert (found >= 0).all()
     turned = gram | {"query_train": -gram["query_train"]}
-    np.testing.assert_allclose(das.score(turned, DAMPINGS), found, rtol=1e-12)
+    np.testing.assert_allclose(das(turned, {"dampings": DAMPINGS}), found, rtol=1e-12)
 
 
 def test_random_output_vectors_estimate_the_mean_square(problem):
@@ -108,10 +108,10 @@ def test_random_output_vectors_estimate_the_mean_square(problem):
     t = generator.integers(0, T, size=(Q, draws))
     rows = np.einsum("qed,qedp->qep", u, J[np.arange(Q)[:, None], t]).reshape(Q * draws, -1)
     held = {"query_train": rows @ phi.T, "train_train": phi @ phi.T, "draws": np.array(draws)}
-    np.testing.assert_allclose(das.score(held, [1.0]), das.score(gram, [1.0]), rtol=0.1)
+    np.testing.assert_allclose(das(held, {"dampings": [1.0]}), das(gram, {"dampings": [1.0]}), rtol=0.1)
 
 
 def test_rows_that_are_not_draws_of_queries(problem):
     _, _, gram = problem
     with pytest.raises(StudyError, match="24 rows, which are not 5 a query"):
-        das.score(gram | {"draws": np.array(5)}, DAMPINGS)
+        das(gram | {"draws": np.array(5)}, {"dampings": DAMPINGS})

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attribution.methods import gradient_cosine, gradient_dot, trak
+from attribution.methods.gradient_similarity import gradient_cosine, gradient_dot
+from attribution.methods.trak import score as trak
 
 Q, N, P = 5, 12, 7
 DAMPINGS = [1e-3, 0.1, 10.0]
@@ -37,7 +38,7 @@ def test_trak_is_the_solve_in_parameters(gradients):
     inverse of an undamped kernel is off by more than a tenth in some layer.
     """
     phi, queries = gradients
-    found = trak.score(gram(phi, queries), DAMPINGS)
+    found = trak(gram(phi, queries), {"dampings": DAMPINGS})
     assert found.shape == (3, Q, N)
     for layer, damping in zip(found, DAMPINGS, strict=True):
         expected = primal(phi, queries, damping)
@@ -49,8 +50,8 @@ def test_trak_is_the_solve_in_parameters(gradients):
 def test_trak_with_large_damping_is_the_inner_product(gradients):
     phi, queries = gradients
     unit = (phi**2).sum(1).mean()
-    found = 1e10 * unit * trak.score(gram(phi, queries), [1e10])[0]
-    np.testing.assert_allclose(found, gradient_dot.score(gram(phi, queries), [])[0], rtol=1e-8, atol=1e-7 * unit)
+    found = 1e10 * unit * trak(gram(phi, queries), {"dampings": [1e10]})[0]
+    np.testing.assert_allclose(found, gradient_dot(gram(phi, queries), {})[0], rtol=1e-8, atol=1e-7 * unit)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 3.0, 1e4])
@@ -60,15 +61,15 @@ def test_dampings_are_relative(gradients, scale):
     Without the unit, the score at c = 1e4 would be the undamped one.
     """
     phi, queries = gradients
-    found = trak.score(gram(scale * phi, scale * queries), DAMPINGS)
-    np.testing.assert_allclose(found, trak.score(gram(phi, queries), DAMPINGS), rtol=1e-7, atol=1e-10)
+    found = trak(gram(scale * phi, scale * queries), {"dampings": DAMPINGS})
+    np.testing.assert_allclose(found, trak(gram(phi, queries), {"dampings": DAMPINGS}), rtol=1e-7, atol=1e-10)
 
 
 def test_trak_of_orthonormal_gradients():
     """Phi Phi^T = I: q . phi_n / (1 + damping)."""
     phi, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(P, P)))
     queries = np.random.default_rng(1).normal(size=(Q, P))
-    for layer, damping in zip(trak.score(gram(phi, queries), DAMPINGS), DAMPINGS, strict=True):
+    for layer, damping in zip(trak(gram(phi, queries), {"dampings": DAMPINGS}), DAMPINGS, strict=True):
         np.testing.assert_allclose(layer, queries @ phi.T / (1 + damping), rtol=1e-10, atol=1e-12)
 
 
@@ -78,7 +79,7 @@ def test_trak_does_not_count_a_repeated_example_twice():
     basis, _ = np.linalg.qr(generator.normal(size=(P, P)))
     phi = basis[[0, 0, 0, 1]]  # three copies and another, all of norm 1: the unit is 1
     query = basis[:1] + basis[1:2]
-    found = trak.score(gram(phi, query), [0.5])[0, 0]
+    found = trak(gram(phi, query), {"dampings": [0.5]})[0, 0]
     np.testing.assert_allclose(found, [1 / 3.5] * 3 + [1 / 1.5], rtol=1e-10)
 
 
@@ -86,7 +87,7 @@ def test_trak_of_a_singular_kernel_is_finite(gradients):
     phi, queries = gradients
     phi[3] = phi[4]
     phi[5] = 0
-    found = trak.score(gram(phi, queries), [1e-6])[0]
+    found = trak(gram(phi, queries), {"dampings": [1e-6]})[0]
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:, 3], found[:, 4], rtol=1e-6, atol=1e-9)
     assert np.abs(found[:, 5]).max() < 1e-9 * np.abs(found).max()
@@ -94,7 +95,7 @@ def test_trak_of_a_singular_kernel_is_finite(gradients):
 
 def test_dot_and_cosine_by_pairs(gradients):
     phi, queries = gradients
-    dot, cosine = gradient_dot.score(gram(phi, queries), []), gradient_cosine.score(gram(phi, queries), [])
+    dot, cosine = gradient_dot(gram(phi, queries), {}), gradient_cosine(gram(phi, queries), {})
     assert dot.shape == cosine.shape == (1, Q, N)
     for q in range(Q):
         for n in range(N):
@@ -106,18 +107,18 @@ def test_dot_and_cosine_by_pairs(gradients):
 
 def test_cosine_is_bounded_and_ignores_size(gradients):
     phi, queries = gradients
-    cosine = gradient_cosine.score(gram(phi, queries), [])
+    cosine = gradient_cosine(gram(phi, queries), {})
     assert np.abs(cosine).max() <= 1 + 1e-12
     sizes = np.linspace(0.1, 10, N)[:, None]
-    np.testing.assert_allclose(gradient_cosine.score(gram(phi * sizes, queries * 3), []), cosine, rtol=1e-10)
-    own = gradient_cosine.score(gram(phi, phi), [])[0]
+    np.testing.assert_allclose(gradient_cosine(gram(phi * sizes, queries * 3), {}), cosine, rtol=1e-10)
+    own = gradient_cosine(gram(phi, phi), {})[0]
     np.testing.assert_allclose(own.diagonal(), 1, rtol=1e-12)
 
 
 def test_cosine_of_a_zero_gradient_is_zero(gradients):
     phi, queries = gradients
     phi[2], queries[1] = 0, 0
-    cosine = gradient_cosine.score(gram(phi, queries), [])[0]
+    cosine = gradient_cosine(gram(phi, queries), {})[0]
     assert np.isfinite(cosine).all()
     assert not cosine[:, 2].any()
     assert not cosine[1].any()

@@ -15,7 +15,10 @@ from attribution.curvature.kfac import kfac_eigenvalues
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.curvature.solve import mean_eigenvalue, sweep
 from attribution.errors import StudyError
-from attribution.methods import dense_ggn, diagonal, ekfac, exact_ggn, gradient_cosine, gradient_dot, kfac, trak
+from attribution.methods.ggn import diagonal, full_ggn, sampled_ggn
+from attribution.methods.gradient_similarity import gradient_cosine, gradient_dot
+from attribution.methods.kfac import ekfac, kfac
+from attribution.methods.trak import score as trak
 
 DAMPINGS = [1e-4, 0.1, 10.0]
 N = 30
@@ -69,7 +72,7 @@ def test_equal_to_a_dense_solve(problem, name, method):
     """
     found, basis, corrected, q, g = problem
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
-    scores = method.score(*rotated, basis, corrected, DAMPINGS, "model", 32)
+    scores = method(*rotated, basis, corrected, {"dampings": DAMPINGS, "unit": "model", "bits": 32})
     assert scores.shape == (3, 5, N)
     curvature = dense(name, found, basis, corrected)
     other = dense("ekfac" if name == "kfac" else "kfac", found, basis, corrected)
@@ -93,10 +96,12 @@ def test_unit_and_bits_are_those_of_the_solve(problem, method):
     _, basis, corrected, q, g = problem
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
     values = kfac_eigenvalues(basis) if method is kfac else corrections.mean(corrected)
-    by_block = method.score(*rotated, basis, corrected, [0.1], "block", 32)[0]
+    by_block = method(*rotated, basis, corrected, {"dampings": [0.1], "unit": "block", "bits": 32})[0]
     expected = sweep(*rotated, values, [{name: 0.1 * float(of_block.mean()) for name, of_block in values.items()}])[0]
     torch.testing.assert_close(by_block, expected, rtol=1e-12, atol=1e-14)
-    exact, coded = (method.score(*rotated, basis, corrected, [0.1], "model", bits)[0] for bits in (32, 8))
+    exact, coded = (
+        method(*rotated, basis, corrected, {"dampings": [0.1], "unit": "model", "bits": bits})[0] for bits in (32, 8)
+    )
     assert torch.equal(coded, sweep(*rotated, values, [0.1 * mean_eigenvalue(values)], 8)[0])
     assert (exact - coded).norm() > 1e-6 * exact.norm()
     assert (exact - by_block).norm() > 0.01 * exact.norm()
@@ -133,7 +138,7 @@ def hessian_of_outputs(model, x):
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-@pytest.mark.parametrize("method", [dense_ggn, exact_ggn])
+@pytest.mark.parametrize("method", [full_ggn, sampled_ggn])
 def test_the_whole_ggn_is_the_hessian_of_the_outputs(method, parts):
     """At any damping of the mean eigenvalue, with training gradients in any number of parts.
 
@@ -145,12 +150,12 @@ def test_the_whole_ggn_is_the_hessian_of_the_outputs(method, parts):
     q, g = gradients(model, xq, yq), gradients(model, x, y)
     cut = [{name: G[rows] for name, G in g.items()} for rows in torch.arange(N).chunk(parts)]
     rows = [Batch((x[some],), y[some], len(some), 1) for some in torch.arange(N).split(7)]
-    found = method.score(q, iter(cut), model, iter(rows), "type2", "joint", DAMPINGS)
+    found = method(q, iter(cut), model, iter(rows), "joint", {"fisher": "type2", "dampings": DAMPINGS})
     assert found.shape == (3, 5, N)
     assert found.dtype == torch.float64
     F = hessian_of_outputs(model, x)
     unit = float(F.trace()) / len(F)
-    alone = diagonal.score(q, iter(cut), model, iter(rows), "type2", "joint", DAMPINGS)
+    alone = diagonal(q, iter(cut), model, iter(rows), "joint", {"fisher": "type2", "dampings": DAMPINGS})
     for layer, only_diagonal, ratio in zip(found, alone, DAMPINGS, strict=True):
         damped = F + ratio * unit * torch.eye(len(F))
         expected = flatten(q) @ torch.linalg.solve(damped, flatten(g).mT)
@@ -170,10 +175,13 @@ def test_sampled_rows_give_one_curvature_to_both_solvers(fisher):
     g = gradients(model, x, y)
     rows = Batch((x,), y, N, 1, torch.randn(N, 2))
     dense, sampled = (
-        method.score(g, [g], model, [rows], fisher, "joint", DAMPINGS) for method in (dense_ggn, exact_ggn)
+        method(g, [g], model, [rows], "joint", {"fisher": fisher, "dampings": DAMPINGS})
+        for method in (full_ggn, sampled_ggn)
     )
     assert (dense - sampled).norm() < 1e-8 * dense.norm()
-    other = dense_ggn.score(g, [g], model, [replace(rows, pseudo=torch.randn(N, 2))], fisher, "joint", DAMPINGS)
+    other = full_ggn(
+        g, [g], model, [replace(rows, pseudo=torch.randn(N, 2))], "joint", {"fisher": fisher, "dampings": DAMPINGS}
+    )
     assert (torch.equal(other, dense)) == (fisher == "empirical")
 
 
@@ -181,15 +189,15 @@ def test_the_whole_ggn_refuses_a_large_model():
     model, x = nn.Linear(100, 100), torch.randn(2, 100)
     g = gradients(model, x, x)
     with pytest.raises(StudyError, match="10100 parameters is too large .at most 8192.: use ekfac"):
-        dense_ggn.score(g, [g], model, [Batch((x,), x, 2, 1)], "type2", "joint", [0.1])
+        full_ggn(g, [g], model, [Batch((x,), x, 2, 1)], "joint", {"fisher": "type2", "dampings": [0.1]})
 
 
 @pytest.mark.parametrize("method", [kfac, ekfac])
 def test_large_damping_is_the_inner_product(problem, method):
     _, basis, corrected, q, g = problem
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
-    scores = method.score(*rotated, basis, corrected, [1e10], "model", 32)[0]
-    dot = gradient_dot.score({"query_train": inner(q, g).numpy()}, [])[0]
+    scores = method(*rotated, basis, corrected, {"dampings": [1e10], "unit": "model", "bits": 32})[0]
+    dot = gradient_dot({"query_train": inner(q, g).numpy()}, {})[0]
     unit = mean_eigenvalue(kfac_eigenvalues(basis) if method is kfac else corrections.mean(corrected))
     # The eigenvalues are a part of 1e-10 times the largest over their mean, below 1e-8; another unit is off by order 1.
     np.testing.assert_allclose(1e10 * unit * scores.numpy(), dot, rtol=1e-7, atol=1e-9)
@@ -229,10 +237,10 @@ def test_an_example_asked_about_itself_scores_highest(name):
         _, basis, corrected = fit(model, Batch((x,), y, N, 1))
         rotated = corrections.rotate(g, basis)
         method = {"kfac": kfac, "ekfac": ekfac}[name]
-        scores = method.score(rotated, rotated, basis, corrected, [0.1], "model", 32)[0].numpy()
+        scores = method(rotated, rotated, basis, corrected, {"dampings": [0.1], "unit": "model", "bits": 32})[0].numpy()
     else:
         method = {"gradient_dot": gradient_dot, "gradient_cosine": gradient_cosine, "trak": trak}[name]
-        scores = method.score(gram(g, g), [0.1])[0]
+        scores = method(gram(g, g), {"dampings": [0.1]})[0]
     own = scores.diagonal()
     assert (own > 0).all()
     np.testing.assert_allclose(scores, scores.T, rtol=1e-8, atol=1e-8 * own.max())
@@ -265,17 +273,17 @@ def test_the_sign_is_that_of_retraining():
     _, basis, corrected = fit(full, Batch((x,), y, N, 1))
     rotated = corrections.rotate(q, basis), corrections.rotate(g, basis)
     scores = {
-        "gradient_dot": gradient_dot.score(gram(q, g), [])[0, 0],
-        "gradient_cosine": gradient_cosine.score(gram(q, g), [])[0, 0],
-        "trak": trak.score(gram(q, g), [0.1])[0, 0],
-        "kfac": kfac.score(*rotated, basis, corrected, [1e-4], "model", 32)[0, 0].numpy(),
-        "ekfac": ekfac.score(*rotated, basis, corrected, [1e-4], "model", 32)[0, 0].numpy(),
+        "gradient_dot": gradient_dot(gram(q, g), {})[0, 0],
+        "gradient_cosine": gradient_cosine(gram(q, g), {})[0, 0],
+        "trak": trak(gram(q, g), {"dampings": [0.1]})[0, 0],
+        "kfac": kfac(*rotated, basis, corrected, {"dampings": [1e-4], "unit": "model", "bits": 32})[0, 0].numpy(),
+        "ekfac": ekfac(*rotated, basis, corrected, {"dampings": [1e-4], "unit": "model", "bits": 32})[0, 0].numpy(),
     }
     rows = [Batch((x,), y, N, 1)]
-    for method in (diagonal, exact_ggn, dense_ggn):
-        found = method.score(q, [g], full, rows, "type2", "joint", [1e-4])
+    for method in (diagonal, sampled_ggn, full_ggn):
+        found = method(q, [g], full, rows, "joint", {"fisher": "type2", "dampings": [1e-4]})
         scores[method.__name__.rpartition(".")[2]] = found[0, 0].numpy()
     correlation = {name: np.corrcoef(value, hurt)[0, 1] for name, value in scores.items()}
     assert all(value > 0.5 for value in correlation.values()), correlation
-    for name in ("kfac", "exact_ggn", "dense_ggn"):  # one layer, type-2: the curvature is exact
+    for name in ("kfac", "sampled_ggn", "full_ggn"):  # one layer, type-2: the curvature is exact
         assert correlation[name] > 0.99

@@ -19,7 +19,7 @@ from attribution.curvature.gradients import example_gradients, flatten
 from attribution.curvature.inner import inner
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.diffusion.denoisers import MLP
-from attribution.methods import trak
+from attribution.methods.trak import score
 
 N, Q, E = 24, 5, 3
 SHAPE = (1, 2, 2)
@@ -42,7 +42,7 @@ def problem():
     sets = [rows(count) for count in (N, Q)]
     train, queries = (example_gradients(model, batch, "joint", loss_gradient) for batch in sets)
     gram = {"query_train": inner(queries, train).numpy(), "train_train": inner(train, train).numpy()}
-    return model, sets, flatten(train), flatten(queries), trak.score(gram, [DAMPING])[0]
+    return model, sets, flatten(train), flatten(queries), score(gram, {"dampings": [DAMPING]})[0]
 
 
 def rows(examples: int) -> Batch:

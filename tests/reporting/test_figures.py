@@ -10,8 +10,9 @@ from attribution.core.rng import rng
 from attribution.errors import StudyError
 from attribution.reporting import pictures
 from attribution.reporting.figures import prevalence, retraining, scores, sweeps
-from attribution.reporting.names import METHODS, name, quantity
+from attribution.reporting.names import name, quantity
 from attribution.reporting.style import colour, marker, save
+from attribution.workflow import registry
 
 KINDS = ("generated", "heldout", "training")
 
@@ -228,8 +229,8 @@ def test_samples_keep_the_shape_of_the_grid(tmp_path: Path) -> None:
 
 
 def test_methods_are_told_apart() -> None:
-    looks = {(colour(m), marker(m)) for m in METHODS}
-    assert len(looks) == len(METHODS)
+    methods = registry.methods()
+    assert len({(colour(m), marker(m)) for m in methods}) == len(methods)
     assert colour("ekfac_seventh") == colour("ekfac_seventh")
 
 

@@ -27,7 +27,7 @@ METHODS = {
 }
 METHODS["ekfac_8bit"] = METHODS["ekfac"] | {"bits": 8}
 METHODS["ekfac_block"] = METHODS["ekfac"] | {"unit": "block"}
-for name in ("diagonal", "exact_ggn", "dense_ggn"):
+for name in ("diagonal", "sampled_ggn", "full_ggn"):
     METHODS[name] = INFLUENCE | {"fisher": "mc", "draws": 2}
 METHODS["gradient_dot"] = METHODS["trak"] = INFLUENCE | {"feature": "loss", "projection": "none"}
 
@@ -160,7 +160,9 @@ def test_settings_of_a_method_count(parts):
 
 def test_the_whole_ggn_and_the_sampled_one_are_one_matrix(parts):
     """Of the same draws: a P x P solve and Woodbury's identity."""
-    dense, sampled = (made(parts, f"scores/full/{method}", "scores")["scores"] for method in ("dense_ggn", "exact_ggn"))
+    dense, sampled = (
+        made(parts, f"scores/full/{method}", "scores")["scores"] for method in ("full_ggn", "sampled_ggn")
+    )
     for one, two in zip(dense, sampled, strict=True):
         assert close(one, two, 1e-4)
 

@@ -56,10 +56,21 @@ def test_every_other_key_is_required(load: Load, study: dict[str, Any]) -> None:
     optional = {"title", "methods", "draws_sweep"}
     keys = [name for name in study if name not in optional | {"seed"}]
     dotted = ["seed", "methods", *keys, *(f"{name}.{key}" for name in keys for key in study[name])]
-    dotted += ["draws_sweep.draws", "methods.trak.damping", "methods.trak.dampings", "methods.trak.feature"]
+    dotted += ["draws_sweep.draws"]
     for key in dotted:
         text = changed(yaml.safe_load(yaml.safe_dump(study)), key, DELETED)
         assert message(load, text).startswith(f"study.yaml: {key}: missing; "), key
+
+
+def test_settings_of_a_method_that_are_left_out_are_those_declared(load: Load, study: dict[str, Any]) -> None:
+    study["methods"] |= {"trak": {"damping": 1.0}, "dtrak": {}, "ekfac_mine": {"bits": 8}}
+    found = load(yaml.safe_dump(study))["methods"]
+    kernel = [0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
+    common = {"feature": "loss", "projection": "none", "dampings": kernel}
+    assert found["trak"] == common | {"measurement": "loss", "damping": 1.0}
+    assert found["dtrak"] == common | {"measurement": "squared_norm", "feature": "squared_norm", "damping": 0.1}
+    assert found["ekfac_mine"]["bits"] == 8
+    assert found["ekfac_mine"]["curvature"] == "model"
 
 
 def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> None:
@@ -116,14 +127,19 @@ def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> Non
         ),
         ("curvature.kinds", {}, "curvature.kinds: {} is not allowed"),
         ("methods.trakk", {}, "methods.trakk: unknown key; did you mean trak? (allowed: random, pixel_cosine,"),
-        ("methods.trak_b", {}, "methods.trak_b.measurement: missing; what the queries' gradients are of"),
+        ("methods.ensemble_b", {}, "methods.ensemble_b.of: missing; the method"),
+        ("methods.exact_ggn", {}, "methods.exact_ggn: unknown key; "),
         ("methods.trak.projection", "count", "methods.trak.projection: 'count' is not allowed; (expected text like"),
         (
             "methods.ekfac.measurement",
             "loss_at_1000",
             "methods.ekfac.measurement: loss_at_1000: the timesteps are 0 to",
         ),
-        ("methods.trak.measurement", "output", "methods.trak.measurement: das, and no other method, is of"),
+        (
+            "methods.trak.measurement",
+            "output",
+            "methods.trak.measurement: 'output' is not allowed; (expected text like",
+        ),
         ("methods.ekfac.curvature", "modal", "methods.ekfac.curvature: 'modal' is none of curvature.kinds (model)"),
         (
             "methods.ensemble_trak.of",

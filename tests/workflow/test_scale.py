@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attribution.errors import StudyError
-from attribution.workflow import config_rules, fingerprint, paths, scale
+from attribution.workflow import config_rules, paths, registry, scale
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
@@ -55,7 +55,7 @@ def test_code_paths_are_those_of_the_whole_study(whole, tiny, study):
     assert len(paths.parts(small)) > 1
     streams = [{paths.parse(name).stream for name in paths.cohorts(config)} for config in (small, large)]
     assert streams[0] == streams[1]
-    modules = [{fingerprint.method_module(name) for name in config["methods"]} for config in (small, large)]
+    modules = [{registry.method(name).name for name in config["methods"]} for config in (small, large)]
     assert modules[0] <= modules[1]
     assert {"ekfac"} <= modules[0]
     assert config_rules.IMAGES[small["data"]["dataset"]] < 1000

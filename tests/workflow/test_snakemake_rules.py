@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attribution.workflow import paths
+from attribution.workflow import paths, registry
+from attribution.workflow.inputs import one_of
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "src/attribution/steps"
 FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
+METHODS = {"methods": dict.fromkeys([*registry.methods(), "ensemble_trak", "trak_mine", "abu_mine", "abu_plus_mine"])}
 DIRECTIVES = {"input", "output", "log", "benchmark", "threads", "resources", "params", "shell", "wildcard_constraints"}
 
 
@@ -149,6 +151,9 @@ def constraint(name: str, wildcard: str) -> str:
     block = RULES[name].get("wildcard_constraints", "")
     if found := re.search(rf'{wildcard}="([^"]*)"', block):
         return found[1]
+    if found := re.search(rf'{wildcard}=reading\("(\w+)"\)', block):
+        assert found[1] in registry.READS
+        return one_of(registry.reading([METHODS], found[1]))
     found = re.search(rf"{wildcard}=paths\.(\w+)", block)
     return getattr(paths, found[1]) if found else ""
 
@@ -158,12 +163,10 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
     for name, rule in RULES.items():
         writers.setdefault(str(Path(named(rule["output"])["receipt"]).parent), []).append(name)
     shared = {folder: names for folder, names in writers.items() if len(names) > 1}
-    modules = [path.stem for path in (ROOT / "src/attribution/methods").glob("[a-z]*.py")]
-    methods = ["ensemble_trak" if module == "ensemble" else module for module in modules]  # which is of some method
     trained = ["full", "crn0_000_031", "own1_000_1023", "without5_trak", "leave50_mucs", "joint2_trak", "enc1000"]
     trained += ["loo256", "half0_000_031"]
     values = {
-        "results/{study}/scores/{model}/{method}": ("method", methods),
+        "results/{study}/scores/{model}/{method}": ("method", list(METHODS["methods"])),
         "results/{study}/design/{cohort}": ("cohort", [*trained, "sft0_000_063"]),
         "results/{study}/models/{cohort}": ("cohort", [*trained, "sft0_000_063"]),
         "results/{study}/unlearned/{unlearned}/{part}": (
@@ -223,6 +226,12 @@ def test_a_spec_holds_the_keys_that_the_step_reads(name: str) -> None:
     declared = set(re.search(r'spec=spec\(\s*"([^"]*)"', RULES[name]["params"])[1].split())
     declared = {key.partition(".{")[0] for key in declared}
     read = read_keys(name)
+    if "scoring.save(job" in (STEPS / f"{name}.py").read_text(
+        encoding="utf-8"
+    ):  # which takes all settings of the method
+        read.add("methods")
+        assert "-methods" in declared  # the default damping, which scores do not depend on
+    declared.discard("-methods")
     assert {key for key in read if not any(f"{key}.".startswith(f"{known}.") for known in declared)} == set()
     for key in declared - read:
         within = {part for part in read if part.startswith(f"{key}.")}

@@ -70,6 +70,14 @@ def test_optional_keys(study: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["methods.trak.damping", "methods.trak.absent", "methods.absent.damping"])
+def test_a_key_after_a_minus_is_left_out(study: dict[str, Any], key: str) -> None:
+    chosen = spec.select(study, f"methods.trak -{key}")
+    whole = study["methods"]["trak"]
+    assert chosen == {"methods": {"trak": {k: v for k, v in whole.items() if key != f"methods.trak.{k}"}}}
+    assert "damping" in whole  # a copy was cut
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

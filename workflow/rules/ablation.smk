@@ -143,14 +143,16 @@ rule score_ablation:
     benchmark:
         "results/{study}/logs/score_ablation/{model}/{method}.tsv"
     wildcard_constraints:
-        method=paths.ABLATION,
+        method=reading("encoded"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_ablation"),
         runtime=need("runtime", "score_ablation"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion measurement.draws measurement.batch ablation.nulls"),
+        spec=spec(
+            "seed denoiser diffusion measurement.draws measurement.batch ablation.nulls methods.{method} -methods.{method}.damping"
+        ),
         code=identity.code("score_ablation"),
         lock=LOCK,
     shell:

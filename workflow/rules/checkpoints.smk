@@ -80,14 +80,14 @@ rule score_checkpoints:
         "results/{study}/logs/score_checkpoints/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
-        method="tracin|retrac|tracincp|gas",
+        method=reading("checkpoints"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_checkpoints", 2000),
         runtime=need("runtime", "score_checkpoints", 10),
         gpu=0,
     params:
-        spec=spec(""),
+        spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_checkpoints"),
         lock=LOCK,
     shell:

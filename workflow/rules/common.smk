@@ -2,8 +2,8 @@
 from functools import partial
 
 from attribution.provenance import settle
-from attribution.workflow import exclusive, identity, inputs, paths
-from attribution.workflow.inputs import of_images, of_ranking, of_set, of_trajectories
+from attribution.workflow import exclusive, identity, inputs, paths, registry
+from attribution.workflow.inputs import of_images, of_ranking, of_set, of_trajectories, one_of
 
 spec = partial(identity.spec, STUDIES)
 cohorts = partial(inputs.of_cohorts, STUDIES)
@@ -24,9 +24,10 @@ of_prefilter = partial(inputs.of_prefilter, STUDIES)
 of_latents = partial(inputs.of_latents, STUDIES)
 of_lengths = partial(inputs.of_lengths, STUDIES)
 need = partial(inputs.need, STUDIES)
+labels = lambda study: registry.labels(STUDIES[study])
+reading = lambda reads: one_of(registry.reading(STUDIES.values(), reads))
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 autoencoder_md5 = partial(inputs.dataset_md5, STUDIES, ROOT, key="autoencoder")
-one_of = inputs.one_of
 
 
 wildcard_constraints:

@@ -212,7 +212,7 @@ rule contributors_report:
         runtime=need("runtime", "contributors_report", 10),
         gpu=0,
     params:
-        spec=spec("contributors.methods"),
+        spec=spec("contributors.methods", labels=labels),
         code=identity.code("contributors_report"),
         lock=LOCK,
     shell:

@@ -14,14 +14,14 @@ rule score_similarity:
     benchmark:
         "results/{study}/logs/score_similarity/{model}/{method}.tsv"
     wildcard_constraints:
-        method="random|pixel_cosine|pixel_l2",
+        method=reading("images"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_similarity", 2000),
         runtime=need("runtime", "score_similarity", 10),
         gpu=0,
     params:
-        spec=spec("seed"),
+        spec=spec("seed methods.{method} -methods.{method}.damping"),
         code=identity.code("score_similarity"),
         lock=LOCK,
     shell:
@@ -45,14 +45,14 @@ rule score_gradients:
     benchmark:
         "results/{study}/logs/score_gradients/{model}/{method}.tsv"
     wildcard_constraints:
-        method=paths.KERNEL,
+        method=reading("gram"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_gradients", 2000),
         runtime=need("runtime", "score_gradients", 10),
         gpu=0,
     params:
-        spec=spec("methods.{method}"),
+        spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_gradients"),
         lock=LOCK,
     shell:
@@ -78,14 +78,14 @@ rule score_influence:
     benchmark:
         "results/{study}/logs/score_influence/{model}/{method}.tsv"
     wildcard_constraints:
-        method=paths.INFLUENCE,
+        method=reading("eigenbasis"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_influence"),
         runtime=need("runtime", "score_influence"),
         gpu=need("gpu"),
     params:
-        spec=spec("methods.{method}"),
+        spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_influence"),
         lock=LOCK,
     shell:
@@ -114,14 +114,14 @@ rule score_curvature:
     benchmark:
         "results/{study}/logs/score_curvature/{model}/{method}.tsv"
     wildcard_constraints:
-        method=paths.ROWS,
+        method=reading("gradients"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_curvature"),
         runtime=need("runtime", "score_curvature"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method}"),
+        spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method} -methods.{method}.damping"),
         code=identity.code("score_curvature"),
         lock=LOCK,
     shell:
@@ -147,7 +147,7 @@ rule score_ensemble:
     benchmark:
         "results/{study}/logs/score_ensemble/{model}/{method}.tsv"
     wildcard_constraints:
-        method=paths.ENSEMBLE,
+        method=reading("seeds"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_ensemble", 2000),
@@ -180,14 +180,14 @@ rule score_combined:
         "results/{study}/logs/score_combined/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
-        method=paths.COMBINED,
+        method=reading("methods"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_combined", 2000),
         runtime=need("runtime", "score_combined", 10),
         gpu=0,
     params:
-        spec=spec("seed"),
+        spec=spec("seed methods.{method} -methods.{method}.damping"),
         code=identity.code("score_combined"),
         lock=LOCK,
     shell:

@@ -107,7 +107,7 @@ rule tables:
         runtime=need("runtime", "tables", 10),
         gpu=0,
     params:
-        spec=spec(""),
+        spec=spec("", labels=labels),
         code=identity.code("tables"),
         lock=LOCK,
     shell:
@@ -224,7 +224,7 @@ rule figures:
         runtime=need("runtime", "figures", 10),
         gpu=0,
     params:
-        spec=spec("methods gradients.draws"),
+        spec=spec("methods gradients.draws", labels=labels),
         code=identity.code("figures"),
         lock=LOCK,
     shell:

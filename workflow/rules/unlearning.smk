@@ -121,14 +121,14 @@ rule score_unlearning:
         "results/{study}/logs/score_unlearning/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
-        method=paths.UNLEARNING,
+        method=reading("unlearned"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "score_unlearning"),
         runtime=need("runtime", "score_unlearning"),
         gpu=need("gpu"),
     params:
-        spec=spec("denoiser diffusion unlearning.batch methods.{method}"),
+        spec=spec("denoiser diffusion unlearning.batch methods.{method} -methods.{method}.damping"),
         code=identity.code("score_unlearning"),
         lock=LOCK,
     shell:

@@ -7,13 +7,29 @@ methods is the estimand: the generator is a mean of M models of half the units e
 members. That half leaves raises the loss by itself, for all units alike on average, and at random by which members
 leave: rows of the code that belong to no unit (`null`) show how much.
 
-Shape letters: Q queries, M members, N units, K null rows.
+Shape letters: Q queries, M members, N units, A ablations.
 """
+
+from typing import Any
 
 import numpy as np
 
+FAMILY = {
+    "family": "Encoded ensembles",
+    "reads": "encoded",
+    "settings": {},
+    "methods": {
+        "ablation": {
+            "label": "Ablation",
+            "about": "rise of an encoded ensemble's loss without the members that saw a unit",
+            "score": "L_q(ensemble without the members that saw n) - L_q(ensemble)",
+            "source": "Dai & Gifford 2024; [ensembles.md](ensembles.md)",
+        },
+    },
+}
 
-def score(products: np.ndarray, retained: np.ndarray) -> np.ndarray:
+
+def ablation(products: np.ndarray, retained: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     """[Q, A] of G [Q, M, M] and the members that each ablation keeps, retained [A, M] bool."""
     weights = retained / retained.sum(1, keepdims=True)  # [A, M]
     without = np.einsum("am,qmk,ak->qa", weights, products, weights, optimize=True)

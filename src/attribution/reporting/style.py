@@ -7,6 +7,7 @@ README column (about 830 pixels), with text that is still read there.
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attribution.core.store import atomic
-from attribution.reporting.names import METHODS
 
 WIDTH = 8.3  # inches
 _FAMILY_COLOURS = {
@@ -23,13 +23,20 @@ _FAMILY_COLOURS = {
     "Kernels": 1,
     "Curvature": 2,
     "Gradients": 3,
-    "Other": 4,
-    "Ensembles": 5,
+    "Combined": 4,
+    "Encoded ensembles": 5,
     "Unlearning": 6,
 }
+_OTHER_FAMILIES = (8, 9, 7)
 _COLOURS = {"ekfac": 0, "trak": 1, "kfac": 2, "gradient_dot": 3, "gradient_cosine": 4, "pixel_l2": 5, "pixel_cosine": 9}
-_SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods, in the order of METHODS
-_MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours: the pairs repeat after 66 methods
+_SPARE = (6, 8, 4, 5, 3, 1)  # palette entries for the other methods
+_KNOWN = """
+random pixel_cosine pixel_l2 gradient_dot gradient_cosine tracin retrac trak dtrak dtrak_l1 journey_trak relative_if
+renormalised_if kfac ekfac ekfac_elbo ekfac_simplified_elbo diagonal sampled_ggn ascent forward_inf abu abu_plus mucs
+ablation ensemble_rank ensemble_stack tracincp gas das full_ggn ensemble_trak ensemble_ekfac ensemble
+"""  # whose looks are told apart; others take theirs by a hash of their names, so that none changes another's
+_PLACES = {method: place for place, method in enumerate(_KNOWN.split())}
+_MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours
 _OWN_MARKERS = {"trak": "d", "gradient_dot": "p", "gradient_cosine": "H", "pixel_l2": "8"}  # their colours are spare
 _GREY = (0.45, 0.45, 0.45)
 
@@ -64,7 +71,10 @@ styled = matplotlib.rc_context(RC)  # decorator: a figure is drawn and saved und
 
 def family_colour(of: str) -> tuple[float, ...]:
     """The colour of a family's rows; grey for the baselines."""
-    return _GREY if of == "Baselines" else sns.color_palette("colorblind", 10)[_FAMILY_COLOURS[of]]
+    if of == "Baselines":
+        return _GREY
+    other = _OTHER_FAMILIES[crc32(of.encode()) % len(_OTHER_FAMILIES)]
+    return sns.color_palette("colorblind", 10)[_FAMILY_COLOURS.get(of, other)]
 
 
 def colour(method: str) -> tuple[float, ...]:
@@ -122,4 +132,4 @@ def _settle(figure: Figure) -> None:
 
 
 def _place(method: str) -> int:
-    return list(METHODS).index(method) if method in METHODS else len(METHODS) + sum(method.encode())
+    return _PLACES.get(method, crc32(method.encode()))

@@ -8,7 +8,7 @@ import pandas as pd
 from attribution.errors import StudyError
 from attribution.reporting.names import KINDS, name, quantity
 from attribution.reporting.numbers import Number, show
-from attribution.workflow.fingerprint import method_module
+from attribution.workflow import registry
 
 CEILING = "ceiling"
 MAIN = "loss"  # the target of the ids that name none
@@ -67,10 +67,8 @@ def lds_markdown(numbers: Mapping[str, Number]) -> str:
 
 
 def methods_markdown(numbers: Mapping[str, Number]) -> str:
-    """The same for the methods as they are, without variants: those that a module of attribution.methods is named for,
-    and ensembles.
-    """
-    plain = [method for method in methods(numbers) if method_module(method) in (method, "ensemble")]
+    """The same for the methods as they are declared and ensembles of them, without variants."""
+    plain = [method for method in methods(numbers) if registry.plain(method)]
     ids = {f"{start}.{method}{end}" for method in plain for start in ("lds", "damping") for end in ("", "_default")}
     ids.add(f"lds.{CEILING}")
     return lds_markdown({key: entry for key, entry in numbers.items() if key.rpartition(".")[0] in ids})

@@ -1,10 +1,8 @@
 """Score by the loss of an encoded ensemble without the members that saw a unit.
 
-Writes scores.safetensors: scores [1, Q, N] float32, larger = removing n hurts q more (an image has its unit's score);
-and null.safetensors: scores [Q, K] float32 of rows that belong to no unit.
+Writes scores.safetensors (steps/scoring.py; an image has its unit's score), and null.safetensors: scores [Q, K] float32
+of rows that belong to no unit.
 """
-
-from importlib import import_module
 
 import numpy as np
 
@@ -15,16 +13,15 @@ from attribution.diffusion.averaged_loss import residual_products
 from attribution.diffusion.denoisers import build
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import inputs, scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance", "null.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: score(products [Q, M, M], retained [A, M]) -> [Q, A]; the draws are the measurement's."""
+    """The method's function of (products [Q, M, M], retained [A, M], settings) -> [Q, A]; the measurement's draws."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
-    method = import_module(f"attribution.methods.{spec['job']['module']}")
     queries, design = inputs.examples(job.input("queries"), device), load_tensors(job.input("design"))
     products = residual_products(
         build(spec["denoiser"], queries.shape).to(device),
@@ -40,9 +37,10 @@ def run(job: Job) -> None:
     retained = design["retained"].astype(bool)
     cohort = f"enc{len(design['unit'])}"
     nulls = ~null_rows(~retained, spec["ablation"]["nulls"], spec["seed"], cohort)
-    scores = method.score(products.cpu().numpy(), np.concatenate([retained, nulls])).astype("float32")
+    kept = np.concatenate([retained, nulls])
+    scores = scoring.function(job)(products.cpu().numpy(), kept, scoring.settings(job)).astype("float32")
     of_units, of_nulls = np.split(scores, [len(retained)], axis=1)
-    save_tensors(job.out / "scores.safetensors", {"scores": of_units[None][:, :, design["unit"]]})
+    scoring.save(job, of_units[:, design["unit"]], len(queries.names), len(design["unit"]))
     save_tensors(job.out / "null.safetensors", {"scores": of_nulls})
 
 

@@ -1,21 +1,17 @@
-"""Score by inner products of gradients at checkpoints of the training.
+"""Score by inner products of gradients at checkpoints of the training. Writes scores.safetensors (steps/scoring.py)."""
 
-Writes scores.safetensors: scores [1, Q, N] float32, larger = removing n hurts q more.
-"""
-
-from importlib import import_module
-
-from attribution.core.store import load_tensors, save_tensors
+from attribution.core.store import load_tensors
 from attribution.provenance.job import Job, main
+from attribution.steps import scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: score(products) -> [1, Q, N]."""
-    method = import_module(f"attribution.methods.{job.spec['job']['module']}")
-    scores = method.score(load_tensors(job.input("products")))
-    save_tensors(job.out / "scores.safetensors", {"scores": scores.astype("float32")})
+    """The method's function of (products, settings) -> [1, Q, N]."""
+    products = load_tensors(job.input("products"))
+    _, queries, examples = products["averaged"].shape
+    scoring.save(job, scoring.function(job)(products, scoring.settings(job)), queries, examples)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from the selection half of the subsets (dampings of the members, weights of a st
 The step lds judges each by the other half; retrainings without the top examples use layer 0.
 """
 
-from importlib import import_module
-
 import numpy as np
 
-from attribution.core.store import load_tensors, save_tensors
+from attribution.core.store import load_tensors
 from attribution.evaluation.lds import group_prediction, mean_outcome
 from attribution.evaluation.selection import by_kind, choose, halves
 from attribution.provenance.job import Job, main
+from attribution.steps import scoring
 from attribution.steps.retrained import query_kinds, retrained
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
@@ -20,8 +19,8 @@ FOLDS = ("selection", "reporting")
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: combine(scores [K, Q, N], predictions [K, S, Q], measured [S, Q]) -> [Q, N], by kind."""
-    method = import_module(f"attribution.methods.{job.spec['job']['module']}")
+    """The method's function of (scores [K, Q, N], predictions [K, S, Q], measured [S, Q], settings), kind by kind."""
+    combine, settings = scoring.function(job), scoring.settings(job)
     members = [load_tensors(path) for path in job.inputs["scores"]]
     queries, examples = members[0]["scores"].shape[1:]
     models = retrained(job.input("outcomes"), examples, "loss")
@@ -40,8 +39,8 @@ def run(job: Job) -> None:
                 scores.append(one["scores"][layer, rows])
                 predictions.append(prediction[layer][np.ix_(split[half], rows)])
             truth = measured[np.ix_(split[half], rows)]
-            combined[fold, rows] = method.combine(np.stack(scores), np.stack(predictions), truth)
-    save_tensors(job.out / "scores.safetensors", {"scores": combined.astype("float32"), "folds": np.arange(len(FOLDS))})
+            combined[fold, rows] = combine(np.stack(scores), np.stack(predictions), truth, settings)
+    scoring.save(job, combined, queries, examples, folds=np.arange(len(FOLDS)))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
 """Score by a curvature that needs no eigenbasis of its own: its diagonal, the GGN itself, the GGN of sampled rows.
 
-Writes scores.safetensors: scores [L, Q, N] float32, larger = removing n hurts q more, and dampings [L].
+Writes scores.safetensors (steps/scoring.py).
 """
 
-from importlib import import_module
-
 from attribution.core import device as devices
-from attribution.core.store import save_tensors
 from attribution.curvature.files import load_gradients
 from attribution.curvature.noised import batches
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import inputs, scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """methods/<module>.py: score(queries, parts of train, model, batches, fisher, bias, dampings) -> [L, Q, N]."""
+    """The method's function of (queries, parts of train, model, batches, bias, settings) -> [L, Q, N]."""
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
-    method = import_module(f"attribution.methods.{spec['job']['module']}")
-    settings = spec["methods"][spec["job"]["method"]]
+    settings = scoring.settings(job)
     data = inputs.examples(job.input("data"), device)
     model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     rows = batches(
@@ -36,9 +32,8 @@ def run(job: Job) -> None:
     )
     queries = load_gradients(job.input("queries"), device)
     parts = (load_gradients(path, device) for path in job.inputs["train"])
-    dampings = settings["dampings"]
-    scores = method.score(queries, parts, model, rows, settings["fisher"], spec["curvature"]["bias"], dampings)
-    save_tensors(job.out / "scores.safetensors", {"scores": scores.float(), "dampings": dampings})
+    scores = scoring.function(job)(queries, parts, model, rows, spec["curvature"]["bias"], settings)
+    scoring.save(job, scores.cpu(), len(next(iter(queries.values()))), len(data.names))
 
 
 if __name__ == "__main__":

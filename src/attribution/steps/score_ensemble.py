@@ -8,7 +8,7 @@ import numpy as np
 
 from attribution.core.store import load_tensors, save_tensors
 from attribution.errors import StudyError
-from attribution.methods import ensemble
+from attribution.methods.ensembles import ensemble
 from attribution.provenance.job import Job, main
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
@@ -27,7 +27,7 @@ def run(job: Job) -> None:
             raise StudyError(f"{path}: its scores are {shapes[1]}, those of {paths[0]} are {shapes[0]}: rerun both")
         if not np.array_equal(member.get("dampings", []), first.get("dampings", [])):
             raise StudyError(f"{path}: its dampings are not those of {paths[0]}: rerun both")
-    scores = ensemble.score([member["scores"] for member in members])
+    scores = ensemble([member["scores"] for member in members])
     save_tensors(job.out / "scores.safetensors", first | {"scores": scores.astype("float32")})
 
 

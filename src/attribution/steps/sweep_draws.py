@@ -20,7 +20,9 @@ from attribution.curvature.inner import inner
 from attribution.curvature.noised import by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.diffusion.noise import alphas_cumprod
-from attribution.methods import ekfac, gradient_dot, trak
+from attribution.methods.gradient_similarity import gradient_dot
+from attribution.methods.kfac import ekfac
+from attribution.methods.trak import score as trak
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
 
@@ -38,7 +40,8 @@ def run(job: Job) -> None:
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     parts = (state.unpack_eigenvalues(load_tensors(path, "pt", str(device))) for path in job.inputs["eigenvalues"])
     corrected = eigenbasis.merge(parts)
-    damping = {"trak": [spec["methods"]["trak"]["damping"]], "ekfac": [spec["methods"]["ekfac"]["damping"]]}
+    trak_settings = {"dampings": [spec["methods"]["trak"]["damping"]]}
+    ekfac_settings = {"dampings": [spec["methods"]["ekfac"]["damping"]], "unit": "model", "bits": 32}
     counts = spec["draws_sweep"]["draws"]
     totals: dict[str, dict[str, Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"gradient_dot": [], "trak": [], "ekfac": []}
@@ -49,10 +52,10 @@ def run(job: Job) -> None:
             totals[name] = {block: old[block] + new[block] for block in new} if old else new
         q, g = ({block: total / stop for block, total in totals[name].items()} for name in ("queries", "train"))
         gram = {"query_train": inner(q, g).cpu().numpy(), "train_train": inner(g, g).cpu().numpy()}
-        scores["gradient_dot"].append(torch.from_numpy(gradient_dot.score(gram, [])[0]))
-        scores["trak"].append(torch.from_numpy(trak.score(gram, damping["trak"])[0]))
+        scores["gradient_dot"].append(torch.from_numpy(gradient_dot(gram, {})[0]))
+        scores["trak"].append(torch.from_numpy(trak(gram, trak_settings)[0]))
         rotated = eigenbasis.rotate(q, basis), eigenbasis.rotate(g, basis)
-        scores["ekfac"].append(ekfac.score(*rotated, basis, corrected, damping["ekfac"], "model", 32)[0].cpu())
+        scores["ekfac"].append(ekfac(*rotated, basis, corrected, ekfac_settings)[0].cpu())
     arrays = {method: torch.stack(layers).float() for method, layers in scores.items()}
     save_tensors(job.out / "scores.safetensors", arrays | {"draws": counts})
 

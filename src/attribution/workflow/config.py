@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import StudyError
+from attribution.workflow import registry
 from attribution.workflow.config_rules import broken_rule
 from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve, schema_of, types
 
@@ -24,7 +25,12 @@ def load(
     config, schema = read_yaml(path), _schema(str(schema_path), Path(schema_path).stat().st_mtime_ns)
     if change is not None and isinstance(config, dict):
         config = change(config)
-    if problem := first_problem(config, schema) or broken_rule(config):
+    named = config.get("methods") if isinstance(config, dict) else None
+    schema = registry.extended(schema, named if isinstance(named, dict) else ())
+    if not (problem := first_problem(config, schema)):
+        config = config | {"methods": registry.filled(config["methods"])}
+        problem = broken_rule(config)
+    if problem:
         key, message = problem
         raise StudyError(f"{path}: {key}: {message}" if key else f"{path}: {message}")
     return _as_floats(config, schema, schema)

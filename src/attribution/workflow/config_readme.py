@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import StudyError
+from attribution.workflow import method_tables
 from attribution.workflow.config import read_yaml
 from attribution.workflow.config_schema import Schema, describe, kinds, resolve
 
@@ -37,7 +38,9 @@ def render(root: Path | str) -> str:
         optional = "" if name in schema["required"] else " (optional)"
         parts.append(f"\n## {name}{optional}\n\n{_sentence(section['description'])}\n")
         value = example.get(name, {})
-        if "oneOf" in section:
+        if name == "methods":
+            parts.append(method_tables.settings(schema))
+        elif "oneOf" in section:
             for kind, option in zip(kinds(section), section["oneOf"], strict=True):
                 parts.append(f"\nWith `kind: {kind}`:\n")
                 parts.append(_table(_rows("", option, schema, value if value.get("kind") == kind else {})))
@@ -47,20 +50,21 @@ def render(root: Path | str) -> str:
 
 
 def main(arguments: list[str], root: Path | str = ".") -> int:
-    """Write the file, or compare it (`--check`); the exit status."""
-    path = Path(root, README)
+    """Write config/README.md and the table of docs/methods.md, or compare them (`--check`); the exit status."""
     try:
-        text = render(root)
+        made = {README: render(root), method_tables.DOCS: method_tables.documented(root)}
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1
-    if "--check" not in arguments:
-        path.write_text(text, encoding="utf-8")
-        return 0
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{README}: stale; write it again with `python -m attribution.workflow.config_readme`", file=sys.stderr)
-    return 1
+    status = 0
+    for name, text in made.items():
+        path = Path(root, name)
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            print(f"{name}: stale; write it again with `python -m attribution.workflow.config_readme`", file=sys.stderr)
+            status = 1
+    return status
 
 
 def _rows(prefix: str, section: Schema, whole: Schema, example: dict[str, Any]) -> list[list[str]]:

@@ -100,8 +100,6 @@ def _methods(config: dict[str, Any]) -> tuple[str, str] | None:
             return f"methods.{method}.curvature", f"{curvature!r} is none of curvature.kinds ({', '.join(kinds)})"
         if problem := _timestep(measured, timesteps):
             return f"methods.{method}.measurement", problem
-        if (measured == "output") != (method.split("_")[0] == "das"):
-            return f"methods.{method}.measurement", "das, and no other method, is of measurement output"
         if "of" in settings and not config["methods"].get(settings["of"], {}).get("measurement"):
             return f"methods.{method}.of", f"{settings['of']!r} is no method of the study that works on gradients"
     return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attribution.errors import StudyError
+from attribution.workflow import registry
 from attribution.workflow.syntax import EMPTY, PACKAGE, parse
 
 RECORDING = tuple(f"{PACKAGE}.{name}" for name in ("workflow", "provenance", "errors", "tracking"))
@@ -33,20 +34,7 @@ class Code:
 def roots(step: str, method: str | None = None) -> tuple[str, ...]:
     """The modules that a job of rule `step` starts from; a job that scores by a method adds the method's module."""
     step_module = f"{PACKAGE}.steps.{step}"
-    return (step_module,) if method is None else (step_module, f"{PACKAGE}.methods.{method_module(method)}")
-
-
-def method_module(method: str, root: Path | str = SOURCE) -> str:
-    """The module that computes a method: that of its name, or of the longest start of it (`ekfac_elbo`: ekfac).
-
-    Raises StudyError where there is none.
-    """
-    words = method.split("_")
-    for count in range(len(words), 0, -1):
-        name = "_".join(words[:count])
-        if _find(str(root), f"{PACKAGE}.methods.{name}"):
-            return name
-    raise StudyError(f"method {method}: no module {PACKAGE}.methods.{method}, nor one named by its first words")
+    return (step_module,) if method is None else (step_module, f"{PACKAGE}.methods.{registry.method(method).module}")
 
 
 def fingerprint(*modules: str, root: Path | str = SOURCE) -> Code:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from attribution.workflow import fingerprint, paths
+from attribution.workflow import fingerprint, paths, registry
 from attribution.workflow.refusal import of_wildcards, one_line
 from attribution.workflow.spec import canonical, select
 
@@ -19,7 +19,8 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
     """The canonical spec of a job: the config keys it reads, and "job".
 
     In a key `{method}` stands for the wildcard, `{base}` for the method that an ensemble averages, else the same. "job"
-    holds the wildcards but the study, a cohort's and a part's spelled out, a method's module and a used base added.
+    holds the wildcards but the study, a cohort's and a part's spelled out, and of a method its module and function, and
+    a used base.
     `derived` adds values that are functions of the study's name.
     """
 
@@ -36,7 +37,8 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
             job["base"] = config["methods"][job["method"]].get("of", job["method"])
         read = chosen(wildcards.study, keys.format(**job))
         if "method" in job:
-            job["module"] = fingerprint.method_module(job["method"])
+            declared = registry.method(job["method"])
+            job |= {"module": declared.module, "function": declared.name}
         if "part" in job:
             job |= paths.rows(job["part"])
         if "cohort" in job:

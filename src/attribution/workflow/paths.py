@@ -40,13 +40,6 @@ COALITIONS = rf"{FINETUNED}|{RETRAINED}"
 TRAINED = rf"{DESIGNED}|{REMOVED}|{ABLATED}|{COUNTED}|{RETRAINED}"  # from first weights
 COHORT = rf"{TRAINED}|{FINETUNED}|sparse"
 
-KERNEL = r"(?:gradient_(?:dot|cosine)|d?trak|relative_if|renormalised_if|journey_trak|das)(?:_[a-z0-9]+)*"
-INFLUENCE = r"e?kfac(?:_[a-z0-9]+)*"
-ROWS = r"(?:diagonal|exact_ggn|dense_ggn)(?:_[a-z0-9]+)*"
-ABLATION = "ablation"
-ENSEMBLE = r"ensemble_(?!rank|stack)[a-z0-9_]+"  # of models
-COMBINED = r"ensemble_(?:rank|stack)(?:_[a-z0-9]+)*"  # of methods
-UNLEARNING = r"(?:mucs|ascent|forward_inf|abu|abu_plus)(?:_[a-z0-9]+)*"
 DESCENT = r"(?:mirrored|ascent)(?:_[a-z0-9]+)*"  # kinds of unlearning, by the first word of their names
 NEWTON = r"newton(?:_[a-z0-9]+)*"
 _PARTS = re.compile(r"(crn|own|seeds|sft|half)(\d+)_(\d{3,})_(\d{3,})")

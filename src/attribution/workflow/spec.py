@@ -11,6 +11,7 @@ import json
 import math
 import os
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,16 @@ def canonical(value: Any) -> str:
 def select(config: dict[str, Any], keys: str) -> dict[str, Any]:
     """The part of a config named by dotted keys separated by blanks, nested as in the config.
 
-    `select(config, "seed training data.train draws_sweep?")`; a key with `?` may be absent from the config.
+    `select(config, "seed training data.train draws_sweep?")`; a key with `?` may be absent from the config. A key after
+    `-` leaves out what the ones before it took along: `methods.trak -methods.trak.damping`.
     Raises StudyError for an absent key without `?`.
     """
     chosen: dict[str, Any] = {}
     for key in keys.split():
+        if key.startswith("-"):
+            *sections, last = key.removeprefix("-").split(".")
+            reduce(lambda part, name: part.get(name, {}), sections, chosen).pop(last, None)
+            continue
         *sections, last = key.removesuffix("?").split(".")
         source, target, present = config, chosen, True
         for at, name in enumerate([*sections, last]):

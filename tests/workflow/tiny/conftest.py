@@ -7,6 +7,8 @@ their libraries is most of what a tiny study costs.
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,3 +95,16 @@ def configure(tree: Path) -> Callable[[Callable[[dict], object]], None]:
         (tree / CONFIG).write_text(yaml.safe_dump(config))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def attribution(plain_environment: dict[str, str]) -> Callable[..., SimpleNamespace]:
+    """`python -m attribution` in a tree; status, text and errors."""
+
+    def run(tree: Path, *arguments: str) -> SimpleNamespace:
+        environment = plain_environment | {"PYTHONPATH": str(tree / "src")}
+        command = [sys.executable, "-m", "attribution", *arguments]
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+        return SimpleNamespace(status=done.returncode, text=done.stdout, error=done.stderr)
+
+    return run

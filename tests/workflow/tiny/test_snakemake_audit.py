@@ -1,29 +1,12 @@
 """A study that really ran is audited without a fault, and its jobs run again from their receipts alone."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
 DRAWN = 4
-
-
-@pytest.fixture(scope="module")
-def attribution(plain_environment: dict[str, str]) -> Callable[..., SimpleNamespace]:
-    """`python -m attribution` in a tree; status, text and errors."""
-
-    def run(tree: Path, *arguments: str) -> SimpleNamespace:
-        environment = plain_environment | {"PYTHONPATH": str(tree / "src")}
-        command = [sys.executable, "-m", "attribution", *arguments]
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
-        return SimpleNamespace(status=done.returncode, text=done.stdout, error=done.stderr)
-
-    return run
 
 
 def test_an_untouched_study_has_no_fault(finished: Path, attribution) -> None:

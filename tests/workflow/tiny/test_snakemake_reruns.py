@@ -91,8 +91,14 @@ NOTHING = {
 SOME = {
     "code of one method": (
         [(TRAK, "", CODE)],
-        "score_gradients/full_trak score_gradients/seed1_trak score_ensemble/* sweep_draws lds/trak lds/ensemble_trak "
+        "score_gradients/*trak score_ensemble/* sweep_draws lds/*trak "  # a family is one module
         f"lds_draws score_combined/* lds/ensemble_stack {SCORED}",
+    ),
+    "label of a method": ([(TRAK, '"label": "DAS"', '"label": "D A S"')], ""),  # which the study does not have
+    "label of one of its methods": ([(TRAK, '"label": "D-TRAK"', '"label": "DTRAK"')], "tables figures"),
+    "a default damping": (
+        lambda study: study["methods"]["dtrak"].update(damping=1.0),
+        f"lds/dtrak prefilter {SCORED}",  # scores are of all dampings
     ),
     "code of training": ([("src/attribution/training/loop.py", "", CODE)], TRAINED),
     "code of one step": ([("src/attribution/steps/tables.py", "", CODE)], "tables"),

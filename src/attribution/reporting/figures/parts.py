@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from attribution.reporting.names import FAMILIES, family, kinds_of
+from attribution.reporting.names import families_of, kinds_of
 from attribution.reporting.style import family_colour
 
 Record = Mapping[str, Any]  # one method's "kinds" record from evaluation.evaluate
@@ -22,7 +22,7 @@ def order(records: Mapping[str, Record]) -> list[str]:
 
 def families(figure: Figure, methods: Sequence[str]) -> None:
     """A legend of the families' colours, above the panels."""
-    found = [of for of in [*FAMILIES, "Other"] if of in map(family, methods)]
+    found = families_of(methods)
     handles = [Line2D([], [], color=family_colour(of), marker="o", ms=6, lw=2.2, label=of) for of in found]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
 
