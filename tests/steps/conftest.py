@@ -21,7 +21,7 @@ from attribution.core.store import load_json, load_meta, load_tensors, save_tens
 from attribution.data import digits
 from attribution.provenance import job, receipt
 from attribution.workflow import config as configs
-from attribution.workflow import fingerprint, identity, inputs, paths
+from attribution.workflow import fingerprint, identity, inputs, paths, registry
 
 ROOT = Path(__file__).parents[2]
 TRAIN, HELDOUT = 40, 20
@@ -140,6 +140,7 @@ def read_rules():
             out=out,
             inputs={flag: by_name[file] for flag, file in flags},
             folder=re.compile(folder),
+            reads=re.findall(r'^        method=reading\("(\w+)"\),$', body, re.MULTILINE),
         )
         assert len(flags) == len(files), f"the inputs of rule {name} are not read in full"
     return found
@@ -174,6 +175,7 @@ class Study:
             (name, match.groupdict())
             for name, rule in self.rules.items()
             if name != "latents" and (match := rule.folder.fullmatch(folder))  # in the place of dataset
+            if not rule.reads or registry.method(match["method"]).reads in rule.reads
         )
         return found[0], {key: value for key, value in found[1].items() if key != "study"}
 

@@ -314,11 +314,11 @@ def test_a_checkpoint_before_the_first_epoch_is_over_is_refused(study):
         study.run(checkpoint_products, "refused", checkpoints="early/checkpoints.safetensors", **files)
 
 
-@pytest.mark.parametrize("module", ["tracin", "retrac", "tracincp", "gas"])
-def test_scores_of_a_study(study, expected, module):
+@pytest.mark.parametrize("method", ["tracin", "retrac", "tracincp", "gas"])
+def test_scores_of_a_study(study, expected, method):
     study.products()
-    spec = {"job": {"method": module, "module": module}}
-    scores = load_tensors(study.run(score_checkpoints, module, spec=spec, products="products/products.safetensors"))
+    spec = {"job": {"method": method, "module": "tracin", "function": method}, "methods": {method: {}}}
+    scores = load_tensors(study.run(score_checkpoints, method, spec=spec, products="products/products.safetensors"))
     rates = np.array(load_meta(study.root / "checkpoints/checkpoints.safetensors")["learning_rates"])
     layers = {
         "tracin": rates[:, None, None] * expected["replayed"],
@@ -329,5 +329,5 @@ def test_scores_of_a_study(study, expected, module):
     assert set(scores) == {"scores"}
     assert scores["scores"].dtype == np.float32
     assert scores["scores"].shape == (1, Q, N)
-    value = layers[module].sum(0)
+    value = layers[method].sum(0)
     np.testing.assert_allclose(scores["scores"][0], value, rtol=0, atol=2e-4 * np.abs(value).max())

@@ -29,7 +29,8 @@ METHODS["ekfac_8bit"] = METHODS["ekfac"] | {"bits": 8}
 METHODS["ekfac_block"] = METHODS["ekfac"] | {"unit": "block"}
 for name in ("diagonal", "sampled_ggn", "full_ggn"):
     METHODS[name] = INFLUENCE | {"fisher": "mc", "draws": 2}
-METHODS["gradient_dot"] = METHODS["trak"] = INFLUENCE | {"feature": "loss", "projection": "none"}
+METHODS["gradient_dot"] = {"measurement": "loss", "feature": "loss", "projection": "none"}
+METHODS["trak"] = INFLUENCE | METHODS["gradient_dot"]
 
 
 def changes(shard, batch):

@@ -14,6 +14,7 @@ from attribution.curvature.gradients import flatten
 from attribution.errors import StudyError
 from attribution.provenance.job import Job
 from attribution.steps import gram, score_gradients
+from attribution.workflow import registry
 
 N, Q = 11, 4
 SHAPES = {"first": (3, 4), "last": (2, 5)}  # P = 22
@@ -127,10 +128,12 @@ def test_trak_of_a_gram_is_the_solve_in_features(job, projection, tmp_path):
         np.testing.assert_allclose(layer, expected, atol=1e-6 * np.abs(expected).max())
 
 
-def scored(gram_job, folder, module, config):
-    """Scores of a method of the given module, under another name as variants have."""
+def scored(gram_job, folder, method, config):
+    """Scores of a variant of a method."""
     gram.run(gram_job)
-    spec = {"job": {"method": f"{module}_variant", "module": module}, "methods": {f"{module}_variant": config}}
+    name, declared = f"{method}_variant", registry.method(method)
+    job = {"method": name, "module": declared.module, "function": method}
+    spec = {"job": job, "methods": {name: config}}
     path = gram_job.out / "gram.safetensors"
     score_gradients.run(Job("score_gradients", spec, folder / "scores", {"gram": [path]}, "id"))
     return load_tensors(folder / "scores/scores.safetensors")
