@@ -190,12 +190,10 @@ def test_dvc_lock_is_read_as_yaml_reads_it() -> None:
     assert chain.locked_md5(ROOT, "data/digits.safetensors") is not None
 
 
-def test_mlflow_names_the_run_where_it_was_mirrored(here: Path) -> None:
-    state = {"stores": {"http://127.0.0.1:5000": {"jobs": {"lds/a": {"run": "0123abcd"}}}}}
-    (here / "results/demo/tracking").mkdir()
-    (here / "results/demo/tracking/mirrored.json").write_text(json.dumps(state))
+def test_a_number_names_what_to_search_mlflow_for(here: Path) -> None:
     said = tree.of_number(audit(here, "demo", published=True), "lds.a.heldout")
-    assert "MLflow run: 0123abcd in http://127.0.0.1:5000 (tags.`attribution.receipt` = '" in said
+    made = json.loads((here / "results/demo/lds/a/receipt.json").read_text())
+    assert f"MLflow run: tags.`attribution.receipt` = '{made['id']}'\n" in said
 
 
 def test_nothing_but_python_is_needed(clone: Path) -> None:

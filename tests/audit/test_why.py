@@ -113,7 +113,7 @@ def test_costs_are_summed_by_rule(local: Path, make_job, monkeypatch, capsys) ->
     make_job(
         local, "scores/full/left_behind", "score", {}, {"scores.safetensors": b"x"}
     )  # read by nothing: not counted
-    costs = {cost.step: cost for cost in by_rule(load(local, "demo", published=False))}
+    costs = {cost.step: cost for cost in by_rule(load(local, "demo", published=False), {"lds": 40})}
     assert (costs["score"].jobs, costs["score"].seconds, costs["score"].longest, costs["score"].peak_mb) == (
         2,
         4,
@@ -121,6 +121,7 @@ def test_costs_are_summed_by_rule(local: Path, make_job, monkeypatch, capsys) ->
         10,
     )
     assert costs["score"].cpu_seconds is None
+    assert (costs["lds"].asked_mb, costs["score"].asked_mb) == (40, None)
     assert sum(cost.jobs for cost in costs.values()) == 10
     monkeypatch.chdir(local)
     assert main(["cost", "demo"]) == 0

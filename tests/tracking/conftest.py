@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from attribution.tracking.store import _create_database
-
+SOURCE = Path(__file__).parents[2] / "src"
 SPEC = {"seed": 0, "training": {"steps": 3, "learning_rate": 0.003}, "job": {"cohort": "full"}}
 LOG = [{"step": step, "loss": 1.0 / step, "learning_rate": 0.003} for step in (1, 2, 3)]
 
@@ -110,13 +109,29 @@ class Server:
             self.process = None
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name, value in {"TIMEOUT": "5", "MAX_RETRIES": "0"}.items():  # of this process; the children set their own
-        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
-    _create_database(tmp_path / "server.db", "mlflow-artifacts:/")
-    server = Server(tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
     try:
+        server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.Popen]:
+    """command(root, "sync", "toy", MLFLOW_TRACKING_URI=...) -> the process, of a user who set nothing else."""
+
+    def start(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "attribution.tracking", *arguments],
+            cwd=root,
+            env={**environment, "PYTHONPATH": str(SOURCE), **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

@@ -1,45 +1,29 @@
-"""The local mirror: every job once, however often and by however many processes it is synced."""
+"""The local mirror: every run once, however often and by however many processes it is synced."""
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from attribution.tracking import store as store_module
-from attribution.tracking.address import default_uri, parse
+from attribution.tracking import mirror
+from attribution.tracking.__main__ import main
 from attribution.tracking.mirror import Summary, sync
 
-SOURCE = Path(__file__).parents[2] / "src"
-URI = default_uri("toy")
-NUMBERS = {"lds.ekfac.generated": {"value": 0.25, "interval": [0.125, 0.5], "receipt": "r1"}}
-
-
-def _command(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "attribution.tracking", *arguments],
-        cwd=root,
-        env={**environment, "PYTHONPATH": str(SOURCE), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+LOCAL = "sqlite:///results/toy/tracking/mlflow.db"
+NUMBERS = {"lds.ekfac.generated": {"value": 0.25, "interval": [0.125, 0.5]}}
 
 
 @pytest.fixture(scope="module")
-def synced(tmp_path_factory: pytest.TempPathFactory, write_job, training_log) -> tuple[Path, list[tuple]]:
-    """A study of two jobs that two processes sync at once onto no database, and what they said."""
+def synced(tmp_path_factory: pytest.TempPathFactory, write_job, training_log, command) -> tuple[Path, list[tuple]]:
+    """A study of three jobs that two processes sync at once onto no database, and what they said."""
     root = tmp_path_factory.mktemp("synced")
     write_job(root, "train/full", "r1", log=training_log)
+    write_job(root, "scores/full/ekfac", "r3", spec={"job": {"method": "ekfac"}})
     write_job(root, "summary/numbers", "r2", numbers=NUMBERS)
-    left = root / "results" / "toy" / "tracking" / ".mlflow.db.1.part"  # of one that was killed during migrations
-    left.parent.mkdir()
-    left.write_text("half a database")
-    processes = [_command(root, "sync", "toy", MLFLOW_TRACKING_URI="postgresql://me:s3cret@host/db") for _ in range(2)]
-    return root, [(*process.communicate(timeout=60), process.returncode) for process in processes]
+    write_job(root, "summary/figures", "r4")
+    processes = [command(root, "sync", "toy", MLFLOW_TRACKING_URI="postgresql://me:s3cret@host/db") for _ in range(2)]
+    return root, [(*process.communicate(timeout=300), process.returncode) for process in processes]
 
 
 @pytest.fixture
@@ -49,54 +33,54 @@ def root(synced, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def runs(root: Path, query: str = "") -> list:
+def client(root: Path):
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{root}/results/toy/tracking/mlflow.db")
-    experiment = client.get_experiment_by_name("toy")
-    assert not client.search_runs(["0"])  # none strayed into the default experiment
-    return client.search_runs([experiment.experiment_id], query)
+    return mlflow.MlflowClient(f"sqlite:///{root}/results/toy/tracking/mlflow.db")
+
+
+def runs(root: Path, query: str = "") -> list:
+    found = client(root).get_experiment_by_name("toy")
+    assert not client(root).search_runs(["0"])  # none strayed into the default experiment
+    return client(root).search_runs([found.experiment_id], query)
+
+
+def run_of(root: Path, path: str):
+    """The current run of a path."""
+    (run,) = runs(root, f"tags.`attribution.path` = '{path}' and tags.`attribution.superseded` = 'false'")
+    return run
 
 
 def history(root: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
-    import mlflow
-
-    client = mlflow.MlflowClient(f"sqlite:///{root}/results/toy/tracking/mlflow.db")
-    return sorted((point.step, point.value) for point in client.get_metric_history(run_id, metric))
+    return sorted((point.step, point.value) for point in client(root).get_metric_history(run_id, metric))
 
 
 def test_two_processes_at_once_make_one_database_and_every_run_once(synced) -> None:
     root, said = synced
     assert [status for _, _, status in said] == [0, 0]
-    assert sorted(" ".join(out.split()[2:8]) for out, _, _ in said) in (
-        ["0 new, 0 updated, 2 unchanged", "2 new, 0 updated, 0 unchanged"],
-        # on a machine so slow that the second gave up waiting for the first
-        ["0 new, 0 updated, 0 unchanged", "2 new, 0 updated, 0 unchanged"],
-    )
-    assert len(runs(root)) == 2
-    tracking = root / "results" / "toy" / "tracking"
-    assert {file.name for file in tracking.iterdir()} == {"mlflow.db", "mirrored.json", ".lock"}
+    assert sorted(" ".join(out.split()[2:7]) for out, _, _ in said) == [
+        "0 runs written, 10 unchanged",
+        "10 runs written, 0 unchanged",
+    ]
+    assert len(runs(root)) == 10
+    tracking = root / "results/toy/tracking"
+    assert {file.name for file in tracking.iterdir()} == {"mlflow.db", "artifacts", ".lock"}
     assert not (root / "mlruns").exists()
     assert not (root / "mlflow.db").exists()
 
 
 def test_another_kind_of_store_is_ignored_and_its_password_not_told(synced) -> None:
-    root, said = synced
-    for out, err, _ in said:
-        assert err.splitlines()[0] == (
-            "tracking: warning: MLFLOW_TRACKING_URI is no http(s) address and is ignored; writing to "
-            "sqlite:///results/toy/tracking/mlflow.db"
+    for out, err, _ in synced[1]:
+        assert err == (
+            f"tracking: warning: MLFLOW_TRACKING_URI is no http(s) address and is ignored; writing to {LOCAL}\n"
         )
-        assert not [line for line in err.splitlines() if not line.startswith("tracking: warning: ")]
         assert "s3cret" not in out + err
-    assert "s3cret" not in (root / "results/toy/tracking/mirrored.json").read_text()
 
 
-def test_a_run_is_found_by_step_and_receipt_and_shows_its_job(synced) -> None:
+def test_a_job_is_found_by_step_and_receipt_and_shows_what_it_did(synced) -> None:
     root, _ = synced
     (run,) = runs(root, "tags.`attribution.step` = 'train' and tags.`attribution.receipt` = 'r1'")
-    assert run.info.run_name == "train/full"
-    assert run.info.status == "FINISHED"
+    assert (run.info.run_name, run.info.status) == ("train/full", "FINISHED")
     assert (run.info.start_time, run.info.end_time) == (1_714_557_600_000, 1_714_557_612_500)
     assert run.data.params["training.learning_rate"] == "0.003"
     assert run.data.tags["attribution.commit"] == "c" * 40
@@ -106,147 +90,130 @@ def test_a_run_is_found_by_step_and_receipt_and_shows_its_job(synced) -> None:
         "peak_mb": 321.0,
     }
     assert history(root, run.info.run_id, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    (numbers,) = runs(root, "tags.`attribution.path` = 'summary/numbers'")
-    assert numbers.data.metrics["lds.ekfac.generated"] == 0.25
-    assert numbers.data.metrics["lds.ekfac.generated.high"] == 0.5
 
 
-def test_a_run_is_found_by_its_method(root: Path, write_job) -> None:
-    for receipt, method in (("r3", "trak"), ("r4", "ekfac")):
-        write_job(root, f"scores/full/{method}", receipt, spec={"job": {"method": method}})
-    assert sync(root, "toy", URI) == Summary(2, 0, 2, ())
-    (run,) = runs(root, "params.`job.method` = 'trak'")
-    assert (run.info.run_name, run.data.tags["attribution.receipt"]) == ("scores/full/trak", "r3")
+def test_runs_are_nested_under_their_stage_and_the_study(synced) -> None:
+    root, _ = synced
+    ids = {run.info.run_id: run.data.tags["attribution.path"] for run in runs(root)}
+    parents = {
+        run.data.tags["attribution.path"]: ids.get(run.data.tags.get("mlflow.parentRunId")) for run in runs(root)
+    }
+    assert parents == {
+        "study": None,
+        "train": "study",
+        "scores": "study",
+        "summary": "study",
+        "methods": "study",
+        "methods/ekfac": "methods",
+        "train/full": "train",
+        "scores/full/ekfac": "scores",
+        "summary/numbers": "summary",
+        "summary/figures": "summary",
+    }
+    method = run_of(root, "methods/ekfac")
+    assert (method.info.run_name, method.data.params) == ("ekfac", {"job.method": "ekfac"})
+    assert method.data.metrics == {"lds.generated": 0.25, "lds.generated.low": 0.125, "lds.generated.high": 0.5}
 
 
-def test_nothing_to_do_needs_no_mlflow(root: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path;"
-        "from attribution.tracking.mirror import sync;"
-        f"summary = sync(Path('.'), 'toy', {URI!r});"
-        "print(summary.unchanged, summary.new + summary.updated, *summary.warnings, 'mlflow' in sys.modules)"
-    )
-    state = root / "results/toy/tracking/mirrored.json"
-    written = state.stat().st_mtime_ns
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env={**os.environ, "PYTHONPATH": str(SOURCE)},
-                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
-    assert done.stdout.split() == ["2", "0", "False"]  # the import of mlflow alone takes seconds
-    assert state.stat().st_mtime_ns == written
+def test_figures_and_numbers_are_artifacts_of_the_study(synced) -> None:
+    root, _ = synced
+    study = run_of(root, "study")
+    assert study.info.run_name == "toy"
+    assert [item.path for item in client(root).list_artifacts(study.info.run_id)] == ["figures", "numbers"]
+    copy = client(root).download_artifacts(study.info.run_id, "numbers/numbers.json")
+    assert Path(copy).read_bytes() == (root / "results/toy/summary/numbers/numbers.json").read_bytes()
 
 
-def test_touched_files_are_read_again_but_not_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attribution.tracking.mirror.Store", None)  # calling it would be a warning
+def test_nothing_to_do_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror.Mirror, "_show", None)  # calling it would be a warning
     os.utime(root / "results/toy/train/full/receipt.json")
-    assert sync(root, "toy", URI) == Summary(0, 0, 2, ())
-
-
-def test_a_lost_state_file_writes_nothing_twice(root: Path) -> None:
-    (root / "results/toy/tracking/mirrored.json").unlink()
-    before = {run.info.run_id: run.data.tags for run in runs(root)}
-    assert sync(root, "toy", URI) == Summary(0, 0, 2, ())
-    assert {run.info.run_id: run.data.tags for run in runs(root)} == before
+    assert sync(root, "toy", LOCAL) == Summary(0, 10, [])
 
 
 def test_a_deleted_database_is_written_again(root: Path) -> None:
     (root / "results/toy/tracking/mlflow.db").unlink()
-    assert sync(root, "toy", URI) == Summary(2, 0, 0, ())
-    assert len(runs(root)) == 2
-
-
-def test_a_store_that_knows_nothing_is_written_again(root: Path, tmp_path: Path) -> None:
-    store_module._create_database(tmp_path / "empty.db", "file:///artifacts")
-    (tmp_path / "empty.db").replace(root / "results/toy/tracking/mlflow.db")  # the state file is not to be believed
-    receipt = root / "results/toy/train/full/receipt.json"
-    receipt.write_text(receipt.read_text().replace('"node7"', '"node8"'))
-    assert sync(root, "toy", URI) == Summary(2, 0, 0, ())  # 1 new, 1 unchanged by the state file alone
-    assert len(runs(root)) == 2
+    assert sync(root, "toy", LOCAL) == Summary(10, 0, [])
+    assert len(runs(root)) == 10
 
 
 def test_a_job_that_was_rerun_gets_a_new_run_and_a_return_to_the_old_one_its_old_run(
     root: Path, write_job, training_log
 ) -> None:
-    (old,) = runs(root, "tags.`attribution.receipt` = 'r1'")
+    old, study = run_of(root, "train/full"), run_of(root, "study")
     kept = root.parent / "kept"
     shutil.copytree(root / "results/toy/train/full", kept)
-    write_job(root, "train/full", "r3", log=training_log[:2], started="2024-05-02T10:00:00Z")
-    assert sync(root, "toy", URI) == Summary(1, 0, 1, ())
-    (new,) = runs(root, "tags.`attribution.path` = 'train/full' and tags.`attribution.superseded` = 'false'")
-    assert new.data.tags["attribution.receipt"] == "r3"
+    write_job(root, "train/full", "r5", log=training_log[:2], seconds=100.0)
+    assert sync(root, "toy", LOCAL) == Summary(3, 7, [])  # the job, its stage, the study
+    new = run_of(root, "train/full")
+    assert new.data.tags["attribution.receipt"] == "r5"
     assert len(history(root, new.info.run_id, "loss")) == 2
     (superseded,) = runs(root, "tags.`attribution.superseded` = 'true'")
     assert superseded.info.run_id == old.info.run_id
+    assert run_of(root, "train").data.metrics["seconds"] == 100.0
+    assert run_of(root, "study").info.run_id == study.info.run_id  # groups stay, or all below would move
     shutil.rmtree(root / "results/toy/train/full")
     shutil.copytree(kept, root / "results/toy/train/full")  # what dvc checkout does
-    assert sync(root, "toy", URI) == Summary(0, 1, 1, ())
-    (current,) = runs(root, "tags.`attribution.path` = 'train/full' and tags.`attribution.superseded` = 'false'")
-    assert current.info.run_id == old.info.run_id
-    assert len(history(root, old.info.run_id, "loss")) == 3  # written twice, kept once
+    assert sync(root, "toy", LOCAL) == Summary(2, 8, [])
+    assert run_of(root, "train/full").info.run_id == old.info.run_id
+    assert run_of(root, "train").data.metrics["seconds"] == 12.5
+    assert len(history(root, old.info.run_id, "loss")) == 3
 
 
-def test_a_job_that_was_rerun_with_the_same_receipt_id_updates_its_run(root: Path, write_job, training_log) -> None:
-    write_job(root, "train/full", "r1", log=training_log, started="2024-05-03T10:00:00Z", seconds=99.0, host="node9")
-    assert sync(root, "toy", URI) == Summary(0, 1, 1, ())
-    (run,) = runs(root, "tags.`attribution.path` = 'train/full'")
-    assert (run.data.metrics["seconds"], run.data.tags["attribution.host"]) == (99.0, "node9")
+def test_other_settings_of_a_method_are_another_run_to_compare_with(root: Path, write_job) -> None:
+    spec = {"job": {"method": "ekfac"}, "methods": {"ekfac": {"damping": 0.5}}}
+    write_job(root, "scores/full/ekfac", "r6", spec=spec)
+    assert sync(root, "toy", LOCAL).warnings == []  # mlflow refuses to change a parameter of a run
+    old, new = sorted(runs(root, "tags.`attribution.method` = 'ekfac'"), key=lambda run: "damping" in run.data.params)
+    assert (new.data.params["damping"], new.data.tags["attribution.superseded"]) == ("0.5", "false")
+    assert old.data.tags["attribution.superseded"] == "true"
 
 
-def test_a_sync_that_was_cut_off_is_completed(root: Path, write_job, training_log, monkeypatch) -> None:
-    long = [{"step": step, "loss": float(step)} for step in range(2500)]
-    write_job(root, "train/other", "r4", log=long)
+def test_a_sync_that_was_cut_off_is_completed(root: Path, write_job, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    write_job(root, "train/other", "r7", log=[{"step": step, "loss": float(step)} for step in range(2500)])
     with monkeypatch.context() as patch:
-        calls = []
+        calls, original = [], mlflow.MlflowClient.log_batch
 
-        def measure(self, run, points, moment):
+        def log_batch(self, run_id: str, **items: list) -> None:
             calls.append(1)
-            if len(calls) > 1:
+            if len(calls) == 5:  # the study, its stage, the first two of the curve's four parts
                 raise OSError("disk full")
-            original(self, run, points[:1000], moment)
+            original(self, run_id, **items)
 
-        original = store_module.Store.measure
-        patch.setattr(store_module.Store, "measure", measure)
-        summary = sync(root, "toy", URI)
-    assert (summary.new, len(summary.warnings)) == (0, 1)
-    assert "disk full; 1 jobs left for the next sync" in summary.warnings[0]
-    assert sync(root, "toy", URI) == Summary(0, 1, 2, ())
-    (run,) = runs(root, "tags.`attribution.path` = 'train/other'")
+        patch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
+        summary = sync(root, "toy", LOCAL)
+    assert summary.warnings == [f"toy: not mirrored to {LOCAL}: disk full; the next sync writes what is missing"]
+    assert 0 < len(history(root, run_of(root, "train/other").info.run_id, "loss")) < 2500
+    assert run_of(root, "train/other").info.status == "RUNNING"
+    assert sync(root, "toy", LOCAL) == Summary(1, 10, [])
+    run = run_of(root, "train/other")
     assert run.info.status == "FINISHED"
     assert len(history(root, run.info.run_id, "loss")) == 2500
 
 
-def test_one_damaged_receipt_does_not_stop_the_others(root: Path, write_job) -> None:
-    (write_job(root, "train/a", "r5") / "receipt.json").write_text("{")
-    write_job(root, "train/b", "r6", inputs=7)  # an integer where a list belongs
-    write_job(root, "train/c", "r7")
-    summary = sync(root, "toy", URI)
-    assert (summary.new, summary.updated, summary.unchanged) == (1, 0, 2)
-    assert len(summary.warnings) == 2
-    assert "train/a" in summary.warnings[0]
+def test_what_mlflow_refuses_of_one_run_does_not_stop_the_others(root: Path, write_job) -> None:
+    (write_job(root, "train/a", "r8") / "receipt.json").write_text("{")
+    write_job(root, "train/b", "r9", spec={"no:\n/name": 1})
+    write_job(root, "train/c", "r10")
+    summary = sync(root, "toy", LOCAL)
+    assert [text.split(": ")[1] for text in summary.warnings] == ["train/a", "train/b"]
+    assert run_of(root, "train/c").info.status == "FINISHED"
 
 
 def test_a_run_that_somebody_deleted_is_not_made_again(root: Path) -> None:
-    import mlflow
-
-    (run,) = runs(root, "tags.`attribution.receipt` = 'r1'")
-    mlflow.MlflowClient(f"sqlite:///{root}/results/toy/tracking/mlflow.db").delete_run(run.info.run_id)
-    (root / "results/toy/tracking/mirrored.json").unlink()
-    assert sync(root, "toy", URI) == Summary(0, 0, 2, ())
-    assert len(runs(root)) == 1
+    client(root).delete_run(run_of(root, "train/full").info.run_id)
+    assert sync(root, "toy", LOCAL) == Summary(0, 10, [])
+    assert len(runs(root)) == 9
 
 
 def test_a_study_without_results_is_a_warning(tmp_path: Path) -> None:
-    assert sync(tmp_path, "toy", URI).warnings == ("toy: not mirrored: results/toy does not exist yet",)
+    assert sync(tmp_path, "toy", LOCAL).warnings == ["toy: results/toy holds no finished job"]
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["sync"], ["follow", "toy"], ["sync", "../toy"], ["watch", "toy"]])
-def test_bad_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
-    from attribution.tracking.__main__ import main
-
+@pytest.mark.parametrize("arguments", [[], ["sync"], ["sync", "../toy"], ["watch", "toy"]])
+def test_bad_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-
-
-def test_a_sqlite_address_is_relative_to_the_root(tmp_path: Path) -> None:
-    assert store_module.database_of(tmp_path, parse(URI)) == tmp_path / "results/toy/tracking/mlflow.db"
-    assert store_module.database_of(tmp_path, parse("http://host")) is None

@@ -1,68 +1,58 @@
-"""Addresses and records: no secret leaves an address, and every name and value is one that mlflow takes."""
+"""Addresses and records: no secret leaves an address; a study is its methods, and its jobs by stage."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from attribution.errors import StudyError
 from attribution.tracking import records
-from attribution.tracking.address import choose, credentials, default_uri, parse, scrub
+from attribution.tracking.address import choose, scrub
+
+LOCAL = "sqlite:///results/toy/tracking/mlflow.db"
 
 
 @pytest.mark.parametrize(
     ("uri", "clean", "username", "password"),
     [
-        ("http://host:5000", "http://host:5000", "", ""),
+        ("http://host:5000", "http://host:5000", None, None),
         ("https://me:s3cret@host/mlflow/", "https://host/mlflow", "me", "s3cret"),
         ("HTTP://me:s%2Fe%40t@host:80?token=abc#x", "http://host:80", "me", "s/e@t"),
         ("http://me:s/e@t@host", "http://host", "me", "s/e@t"),  # urlsplit takes me:s for the host and prints it
         ("http://s3cret@host", "http://host", "s3cret", ""),
-        ("sqlite:///results/toy/tracking/mlflow.db", "sqlite:///results/toy/tracking/mlflow.db", "", ""),
     ],
 )
-def test_credentials_are_cut_out_of_an_address(uri: str, clean: str, username: str, password: str) -> None:
-    address = parse(uri)
-    assert (address.uri, address.username, address.password) == (clean, username, password)
-    assert not password or password not in repr(address)
-
-
-def test_credentials_reach_mlflow_by_the_environment_and_leave_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "other")
-    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD", raising=False)
-    with credentials(parse("http://me:s3cret@host")):
-        assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("me", "s3cret")
-    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "other"
-    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+def test_credentials_are_moved_out_of_an_address(uri: str, clean: str, username: str, password: str) -> None:
+    environ = {"MLFLOW_TRACKING_URI": f" {uri}"}
+    assert choose("toy", environ) == (clean, None)
+    assert environ.pop("MLFLOW_TRACKING_URI") == clean
+    assert (environ.get("MLFLOW_TRACKING_USERNAME"), environ.get("MLFLOW_TRACKING_PASSWORD")) == (username, password)
+    assert choose("toy", environ | {"MLFLOW_TRACKING_URI": clean}) == (clean, None)  # for the next study
 
 
 def test_messages_are_one_line_without_credentials() -> None:
     text = "request to http://me:s3cret@host/api failed: s3cret\nTraceback http://me:s3cret@host"
-    assert scrub(text, parse("http://me:s3cret@host")) == "request to http://host/api failed: ***"
-    assert len(scrub("x" * 999, parse("http://host"))) == 200
+    assert scrub(text, "s3cret") == "request to http://host/api failed: ***"
+    assert len(scrub("x" * 999, None)) == 200
 
 
 @pytest.mark.parametrize("uri", ["postgresql://me:s3cret@host/db", "sqlite:///other.db", "databricks", "/tmp/mlruns"])
 def test_other_stores_are_ignored_by_a_warning_that_does_not_repeat_them(uri: str) -> None:
     chosen, warning = choose("toy", {"MLFLOW_TRACKING_URI": uri})
-    assert chosen == default_uri("toy")
-    assert default_uri("toy") in warning
-    assert "s3cret" not in warning
+    assert chosen == LOCAL
+    assert LOCAL in warning
+    assert uri not in warning
+    assert choose("toy", {}) == (LOCAL, None)
 
 
-@pytest.mark.parametrize(("uri", "chosen"), [("", default_uri("toy")), (" https://host ", "https://host")])
-def test_servers_are_taken_and_nothing_is_the_default(uri: str, chosen: str) -> None:
-    assert choose("toy", {"MLFLOW_TRACKING_URI": uri}) == (chosen, None)
+def of(folder: Path, failed: bool = False) -> dict[str, records.Record]:
+    found, warnings = records.of_study(folder / "results/toy", failed)
+    assert warnings == []
+    return {record.path: record for record in found}
 
 
-def test_a_record_holds_what_the_receipt_says(tmp_path: Path, write_job, training_log) -> None:
-    write_job(tmp_path, "train/full", "r1", log=training_log)
-    (job,) = records.find(tmp_path / "results" / "toy")
-    record = records.read(job)
-    assert (record.path, record.receipt) == ("train/full", "r1")
+def test_a_job_holds_what_the_receipt_says(tmp_path: Path, write_job, training_log) -> None:
+    folder = write_job(tmp_path, "train/full", "r1", log=training_log)
+    record = of(tmp_path)["train/full"]
     assert record.params == {
         "seed": "0",
         "training.steps": "3",
@@ -70,109 +60,95 @@ def test_a_record_holds_what_the_receipt_says(tmp_path: Path, write_job, trainin
         "job.cohort": "full",
     }
     assert record.tags == {
-        "attribution.path": "train/full",
         "attribution.step": "train",
+        "attribution.receipt": "r1",
         "attribution.code": "f" * 64,
-        "attribution.lock": "e" * 64,
         "attribution.commit": "c" * 40,
-        "attribution.dirty": "false",
+        "attribution.dirty": "False",
         "attribution.host": "node7",
         "attribution.slurm_job": "4711",
-        "attribution.started": "2024-05-01T10:00:00+00:00",
-        "attribution.inputs": "d" * 64,
         "mlflow.source.git.commit": "c" * 40,
         "mlflow.source.name": "attribution.steps.train",
+        "mlflow.source.type": "JOB",
     }
-    size = 8 + (job.folder / "log.jsonl").stat().st_size
+    size = 8 + (folder / "log.jsonl").stat().st_size
     assert record.metrics == {"seconds": 12.5, "cpu_seconds": 11.0, "peak_mb": 321.0, "output_bytes": size}
     assert record.started == 1_714_557_600_000  # date -u -d 2024-05-01T10:00 +%s000; local time would be hours off
     assert record.ended == record.started + 12_500
-    curve, bad = records.points(record.log)
-    assert ("loss", 0.5, 2) in curve
-    assert (len(curve), bad) == (6, 0)
+    assert ("loss", 0.5, 2) in record.curve
+    assert len(record.curve) == 6
 
 
-def test_numbers_become_metrics_with_the_ends_of_their_intervals(tmp_path: Path, write_job) -> None:
+def test_stages_and_the_study_hold_the_sum_of_their_jobs(tmp_path: Path, write_job) -> None:
+    write_job(tmp_path, "train/a", "r1")
+    write_job(tmp_path, "train/b", "r2", seconds=2.0, peak_mb=400.0, started="2024-05-01T09:00:00+00:00")
+    write_job(tmp_path, "lds/x/y", "r3", cpu_seconds=None)
+    write_job(tmp_path, "tracking/artifacts/numbers", "r4")  # what was uploaded is no job
+    found = of(tmp_path)
+    shape = {path: (record.parent, record.metrics["jobs"]) for path, record in found.items() if record.group}
+    assert shape == {"study": (None, 3.0), "lds": ("study", 1.0), "train": ("study", 2.0)}
+    assert found["lds/x/y"].parent == "lds"
+    train = found["train"]
+    assert (train.metrics["seconds"], train.metrics["peak_mb"], train.ended - train.started) == (14.5, 400.0, 3_612_500)
+    assert "cpu_seconds" not in found["lds"].metrics
+    assert list(found).index("study") == 0
+    assert all(list(found).index(record.parent) < at for at, record in enumerate(found.values()) if record.parent)
+
+
+def test_a_study_is_running_until_its_numbers_are_there_or_a_job_failed(tmp_path: Path, write_job) -> None:
+    write_job(tmp_path, "train/a", "r1")
+    assert (of(tmp_path)["study"].status, of(tmp_path, failed=True)["study"].status) == ("RUNNING", "FAILED")
+    write_job(tmp_path, "summary/numbers", "r2", numbers={})
+    assert (of(tmp_path)["study"].status, of(tmp_path, failed=True)["study"].status) == ("FINISHED", "FAILED")
+
+
+def test_a_method_has_its_settings_and_its_numbers_without_its_name(tmp_path: Path, write_job) -> None:
     numbers = {
-        "lds.ekfac.generated": {"value": 0.25, "interval": [0.125, 0.5], "n": 50, "unit": "rho", "receipt": "r"},
-        "cost.ekfac.seconds": {"value": 3, "interval": None},
-        "lds.none.heldout": {"value": None},
+        "lds.ekfac.generated": {"value": 0.25, "interval": [0.125, 0.5]},
+        "lds.ekfac.generated.elbo": {"value": 0.5, "interval": None},  # of another target: one of hundreds
+        "damping.ekfac.generated": {"value": 3, "interval": [1, 4]},
+        "lds_difference.ekfac_trak.generated": {"value": 0.5, "interval": [0, 1]},
+        "lds.ceiling.generated": {"value": 0.75, "interval": [0.5, None]},
+        "cost.train.seconds": {"value": 1, "interval": None},
     }
-    write_job(tmp_path, "summary/numbers", "r1", numbers=numbers)
-    (job,) = records.find(tmp_path / "results" / "toy")
-    metrics = records.read(job).metrics
-    found = {name: value for name, value in metrics.items() if "." in name}
-    assert found == {
-        "lds.ekfac.generated": 0.25,
-        "lds.ekfac.generated.low": 0.125,
-        "lds.ekfac.generated.high": 0.5,
-        "cost.ekfac.seconds": 3.0,
+    settings = {"job": {"method": "ekfac"}, "methods": {"ekfac": {"damping": 0.1}}}
+    write_job(tmp_path, "scores/full/ekfac", "r1", spec=settings)
+    write_job(tmp_path, "scores/seed1/ekfac", "r2", spec=settings | {"methods": {"ekfac": {"damping": 9}}})
+    write_job(tmp_path, "summary/numbers", "r3", numbers=numbers)
+    found = of(tmp_path)
+    assert {path for path in found if path.startswith("methods")} == {"methods", "methods/ekfac", "methods/ceiling"}
+    ekfac = found["methods/ekfac"]
+    assert ekfac.metrics == {
+        "lds.generated": 0.25,
+        "lds.generated.low": 0.125,
+        "lds.generated.high": 0.5,
+        "damping.generated": 3.0,
     }
+    assert ekfac.params == {"job.method": "ekfac", "damping": "0.1"}
+    assert ekfac.tags == {"attribution.method": "ekfac", "attribution.scores": "r1"}
+    assert found["methods/ceiling"].metrics == {"lds.generated": 0.75, "lds.generated.low": 0.5}
+    assert not any("lds.generated" in record.metrics for path, record in found.items() if "methods" not in path)
 
 
-def test_numbers_without_a_receipt_are_known_by_their_content(tmp_path: Path) -> None:
-    file = tmp_path / "summary" / "numbers" / "numbers.json"
-    file.parent.mkdir(parents=True)
-    identities = set()
-    for value in (1.0, 2.0, 1.0):
-        file.write_text(json.dumps({"lds.ekfac.generated": {"value": value}}))
-        (job,) = records.find(tmp_path)
-        assert job.finished
-        identities.add(records.read(job).receipt)
-    assert len(identities) == 2
+def test_a_curve_of_seconds_is_not_the_cost_of_the_job(tmp_path: Path, write_job) -> None:
+    write_job(tmp_path, "train/a", "r1", log=[{"step": 1, "loss": float("nan"), "name": "x", "ok": True, "seconds": 3}])
+    curve = of(tmp_path)["train/a"].curve
+    assert [(name, step) for name, _, step in curve] == [("loss", 1), ("log.seconds", 1)]
 
 
-def test_a_log_of_another_run_than_the_receipt_tells_of_is_left_out(tmp_path: Path, write_job, training_log) -> None:
-    folder = write_job(tmp_path, "train/full", "r1", log=training_log)
-    with (folder / "log.jsonl").open("a") as log:
-        log.write('{"step": 4, "loss": 9.0}\n')
-    (job,) = records.find(tmp_path / "results" / "toy")
-    assert records.read(job).log == b""
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "x"', '{"format": 1, "id": "x", "outputs": 7}'])
+def test_a_damaged_receipt_is_named_and_spoils_no_other(tmp_path: Path, write_job, content: str) -> None:
+    write_job(tmp_path, "train/b", "r2")
+    (write_job(tmp_path, "train/a", "r1") / "receipt.json").write_text(content)
+    found, (warning,) = records.of_study(tmp_path / "results/toy", failed=False)
+    assert [record.path for record in found] == ["study", "train", "train/b"]
+    assert warning.startswith("train/a: not mirrored: ")
 
 
-def test_unfinished_and_damaged_lines_of_a_log() -> None:
-    log = (
-        b'{"step": 1, "loss": NaN, "name": "x", "ok": true}\n[1]\n{"loss": 2}\n{"step": 2, "seconds": 3}\n{"step": 3, '
-    )
-    curve, bad = records.points(log)
-    assert bad == 2  # [1] and the line without a step; the last one is still being written
-    assert [(name, step) for name, _, step in curve] == [("loss", 1), ("log.seconds", 2)]  # not the job's seconds
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "x"'])
-def test_a_damaged_receipt_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "train" / "full").mkdir(parents=True)
-    (tmp_path / "train" / "full" / "receipt.json").write_text(content)
-    (job,) = records.find(tmp_path)
-    with pytest.raises(StudyError, match=r"train/full/receipt\.json: damaged"):
-        records.read(job)
-
-
-def test_many_inputs_and_long_values_keep_to_the_limits(tmp_path: Path, write_job) -> None:
-    inputs = [{"receipt": f"{index:064d}"} for index in range(150)]
-    write_job(tmp_path, "train/full", "r1", inputs=inputs, spec={"long": "x" * 9999, "list": list(range(9))})
-    (job,) = records.find(tmp_path / "results" / "toy")
-    record = records.read(job)
-    tags = [record.tags[name] for name in ("attribution.inputs", "attribution.inputs.1", "attribution.inputs.2")]
-    assert " ".join(tags).split() == [item["receipt"] for item in inputs]  # one tag of 5000 would hold 76 of 150
-    assert max(map(len, tags)) <= records.TAG_LENGTH
-    assert len(record.params["long"]) == records.PARAM_LENGTH
-    assert record.params["list"] == "[0, 1, 2, 3, 4, 5, 6, 7, 8]"
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.text() | st.sampled_from(["", ".", "..", "a/b", "a//b", "../a", "a:b", "a\nb", "x" * 251, "é"])))
-def test_names_are_valid_and_stay_apart(names: list[str]) -> None:
-    from mlflow.utils.validation import _validate_length_limit, _validate_param_name
-
-    names = [name.encode("utf-8", "ignore").decode() for name in names]
-    cleaned = {name: records.clean(name) for name in names}
-    for name in cleaned.values():
-        _validate_param_name(name)
-        _validate_length_limit("name", 250, name)
-    assert len(set(cleaned.values())) == len(cleaned)
-
-
-@pytest.mark.parametrize("name", ["loss", "training.learning_rate", "lds.kfac.generated", "block 1", "a-b"])
-def test_ordinary_names_are_kept(name: str) -> None:
-    assert records.clean(name) == name
+def test_a_digest_changes_with_all_that_is_shown(tmp_path: Path, write_job, training_log) -> None:
+    seen = [of(tmp_path)[path].digest for path in ("study", "train/a") for _ in (write_job(tmp_path, "train/a", "r1"),)]
+    for changes in ({"host": "node8"}, {"log": training_log}, {"spec": {"seed": 1}}, {"seconds": 1.0}):
+        write_job(tmp_path, "train/a", "r1", **changes)
+        seen += [of(tmp_path)[path].digest for path in ("study", "train/a")]
+    assert len(set(seen)) == len(seen) == 10
+    assert json.dumps(seen)

@@ -22,6 +22,7 @@ rule train:
     input: results/t/data/images/train.safetensors, results/t/design/full/subsets.safetensors
     output: results/t/models/full/models.safetensors, results/t/models/full/receipt.json
     reason: Params have changed since last execution
+    resources: tmpdir=/tmp, runtime=30, gpu=0, mem_mb=4000, mem=4 GB, mem_mib=3815
     wildcards: study=t, cohort=full
 {TRAIN} > results/t/logs/train/full.log 2>&1
 
@@ -41,6 +42,7 @@ def test_jobs_are_read_with_their_identity() -> None:
     train, lds = plan.parse(DRY)
     assert (train.step, train.folder, train.code, train.lock) == ("train", "results/t/models/full", "c0de", "10cc")
     assert train.spec == {"job": {"cohort": "full"}, "title": "it's > 1", "training": {"steps": 2}}
+    assert (train.memory, lds.memory) == (4000, 0)  # not the one of the job before
     assert train.reason == "Params have changed since last execution"
     assert lds.inputs == {"scores": ("results/t/scores/a",), "losses": ("results/t/losses/x", "results/t/losses/y")}
     assert lds.reason.startswith("Input files updated by another job")
@@ -56,6 +58,19 @@ def test_a_plan_that_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(StudyError, match=r"^the plan cannot be made: MissingRuleException: no rule to produce x$"):
         plan.dry_run(tmp_path, ["x"])
+
+
+def test_memory_is_that_of_all_jobs_and_of_none_where_there_is_no_plan(monkeypatch, tmp_path: Path) -> None:
+    assert plan.memory(tmp_path, "t") == {}  # no Snakefile there
+    commands = []
+
+    def run(command: list[str], **_) -> subprocess.CompletedProcess:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, DRY)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert plan.memory(tmp_path, "t") == {"train": 4000}
+    assert "--forceall" in commands[0]  # else a finished study asks for nothing
 
 
 def test_a_dry_run_is_not_part_of_a_run_around_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

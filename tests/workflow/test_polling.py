@@ -4,6 +4,7 @@ against Snakemake and the plugin themselves.
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,3 +89,11 @@ def test_a_run_looks_for_jobs_as_often_as_jobs_end(tmp_path) -> None:
         looks[unhurried] = done.stderr.count("a look\n")
     assert looks[True] <= 12
     assert looks[False] > looks[True]  # else Snakemake has mended it, and `unhurried` can go
+
+
+def test_a_limit_of_a_longer_timespan_keeps_snakemake_waiting(tmp_path) -> None:
+    """Why no profile's max-jobs-per-timespan takes the place of `unhurried`: its timers outlive the last job."""
+    (tmp_path / "Snakefile").write_text('rule job:\n    output: "made.txt"\n    shell: "touch {output}"\n')
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--max-jobs-per-timespan", "100000/6s"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert time.time() - (tmp_path / "made.txt").stat().st_mtime > 4.0  # else it can

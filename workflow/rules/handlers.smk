@@ -1,4 +1,4 @@
-# Around a run: its studies are held by it alone, MLflow follows it where a server is named, and is written at its end.
+# Around a run: its studies are held by it alone, and written into MLflow at its end, however it ends.
 from attribution.provenance import settle
 from attribution.tracking import handlers
 from attribution.workflow import exclusive, polling
@@ -7,15 +7,14 @@ from attribution.workflow import exclusive, polling
 onstart:
     polling.unhurried(workflow.scheduler)
     with one_line():
-        running = {job.wildcards.study for job in workflow.dag.needrun_jobs() if "study" in job.wildcards.keys()}
+        running = set(handlers.studies(workflow.dag.needrun_jobs()))
         exclusive.hold(Path(), running, workflow.executor_plugin.name)
         settle.ready(Path(), running)
-    handlers.start(list(STUDIES))
 
 
 onsuccess:
-    handlers.finish(list(STUDIES))
+    handlers.finish(handlers.studies(workflow.dag.jobs))
 
 
 onerror:
-    handlers.finish(list(STUDIES))
+    handlers.finish(handlers.studies(workflow.dag.jobs), handlers.studies(workflow.dag.needrun_jobs()))

@@ -4,7 +4,6 @@ Levels. Chain: what git holds, published receipts, metric files, tables and numb
 re-hashed where they are. Execution: some jobs run again (audit.rerun). Each level says what it did not see.
 """
 
-import json
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,18 +113,6 @@ def record(found: Audit) -> dict[str, Any]:
         ],
         "notes": found.notes,
     }
-
-
-def mlflow_run(ledger: Ledger, receipt_id: str, folder: str) -> str:
-    """How to find the run of a job in MLflow: its id where this machine mirrored it, else what to search for."""
-    search = f"tags.`attribution.receipt` = '{receipt_id}'"
-    try:
-        state = json.loads((ledger.root / ledger.home / "tracking" / "mirrored.json").read_text(encoding="utf-8"))
-        jobs = [store["jobs"].get(folder.removeprefix(f"{ledger.home}/")) for store in state["stores"].values()]
-        runs = [f"{job['run']} in {uri}" for uri, job in zip(state["stores"], jobs, strict=True) if job]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        runs = []
-    return f"{runs[0]} ({search})" if runs else f"search {search}"
 
 
 def _measured(found: Audit) -> str:

@@ -79,7 +79,8 @@ def why(root: Path, targets: list[str], machine: bool) -> int:
 
 def cost(root: Path, study: str, machine: bool) -> int:
     """Print what a study cost, by the receipts here, or those published. Raises StudyError where there are none."""
-    costs = by_rule(load(root, study, published=not (root / "results" / study).is_dir()))
+    ledger = load(root, study, published=not (root / "results" / study).is_dir())
+    costs = by_rule(ledger, plan.memory(root, study))
     print(json.dumps([vars(one) for one in costs], indent=2) if machine else table(costs))
     return 0
 

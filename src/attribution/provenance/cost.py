@@ -3,9 +3,10 @@
 Beside the memory that was used stands what the rule asks a cluster for: far more is wasted, less is killed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attribution.provenance import asked, chain
+from attribution.provenance import chain
 from attribution.provenance.ledger import Ledger
 
 HEAD = ("rule", "jobs", "seconds", "share", "longest", "cpu s", "peak MB", "asked MB", "used")
@@ -16,7 +17,7 @@ class Cost:
     """Of the jobs of one rule: their number, the sum and the longest of their seconds, processor seconds, peak memory.
 
     The last two are None where a receipt does not say; `asked_mb`, the memory that one of them asks for at first, where
-    the rules and the study's config are not at hand.
+    the study cannot be planned here.
     """
 
     step: str
@@ -28,18 +29,21 @@ class Cost:
     asked_mb: int | None = None
 
 
-def by_rule(ledger: Ledger) -> list[Cost]:
-    """The rules of a study, the most expensive first; jobs that are no part of it any more are left out."""
+def by_rule(ledger: Ledger, asked: Mapping[str, int]) -> list[Cost]:
+    """The rules of a study, the most expensive first; jobs that are no part of it any more are left out.
+
+    asked: step -> the memory in MB that a job of it asks for (workflow/plan.py).
+    """
     runs: dict[str, list[dict]] = {}
     for folder in chain.current(ledger) & ledger.receipts.keys():
         entry = ledger.receipts[folder]
         runs.setdefault(entry["step"], []).append(entry["run"])
-    found, memory = [], asked.memory(ledger.root, ledger.study)
+    found = []
     for step, jobs in runs.items():
         spent, cpu, peak = ([job.get(key) for job in jobs] for key in ("seconds", "cpu_seconds", "peak_mb"))
         cpu_seconds = None if None in cpu else round(sum(cpu), 3)
         most = None if None in peak else max(peak)
-        found.append(Cost(step, len(jobs), round(sum(spent), 3), max(spent), cpu_seconds, most, memory.get(step)))
+        found.append(Cost(step, len(jobs), round(sum(spent), 3), max(spent), cpu_seconds, most, asked.get(step)))
     return sorted(found, key=lambda cost: (-cost.seconds, cost.step))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.provenance import chain, files, values
-from attribution.provenance.audit import Audit, mlflow_run
+from attribution.provenance.audit import Audit
 from attribution.workflow.dvc import dataset_path
 
 MANY = 3  # inputs of one name that are written out; of more, the first and what goes for the others
@@ -27,7 +27,7 @@ def of_number(found: Audit, key: str) -> str:
     lines.append(f"comes from {entry['source']}" + (f": {place}" if place else ""))
     folder = chain.parent(entry["source"])
     if folder in ledger.receipts:
-        lines.append(f"MLflow run: {mlflow_run(ledger, ledger.receipts[folder]['id'], folder)}")
+        lines.append(f"MLflow run: tags.`attribution.receipt` = '{ledger.receipts[folder]['id']}'")
     shown: set[str] = set()
     for start in [folder, *sorted(values.roots(ledger, key) - {folder})]:
         path = entry["source"] if start == folder else next(iter(chain.outputs(ledger, start)), start)

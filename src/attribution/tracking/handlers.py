@@ -1,60 +1,46 @@
-"""What the Snakefile's onstart, onsuccess and onerror call: the mirror as child processes that cannot hurt the run.
+"""What the Snakefile's onsuccess and onerror call: the mirror as a child process that cannot hurt the run.
 
-`start` follows the jobs live where MLFLOW_TRACKING_URI names a server, and does nothing otherwise; `finish` ends that
-and syncs once, with a time limit. Neither raises. Standard library only. The address, which may hold a password,
-reaches the children by the environment alone: command lines can be read by every user of a machine.
-
-ATTRIBUTION_TRACKING=off switches both off; a later sync by hand writes what was left out.
+It never raises, and has a time limit. Standard library only. The address, which may hold a password, reaches the child
+by the environment alone: command lines can be read by every user of a machine. ATTRIBUTION_TRACKING=off switches it
+off; a sync by hand writes what was left out.
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from attribution.tracking.address import VARIABLE, is_http
+from typing import Any
 
 SWITCH = "ATTRIBUTION_TRACKING"
-FOLLOWER_SECONDS = 60.0  # to write what the last jobs left, one attempt where the server does not answer
-SYNC_SECONDS = 600.0  # a first sync takes 10 s and 0.25 s a job
-_follower: list[tuple[subprocess.Popen, Path]] = []
+SECONDS = 600.0  # a first sync takes 10 s and 0.1 s a job
 
 
-def start(studies: Sequence[str]) -> None:
-    """Begin to follow the studies' jobs in the background."""
+def studies(jobs: Iterable[Any]) -> list[str]:
+    """The studies of Snakemake's jobs; targets belong to none."""
+    return sorted({job.wildcards.study for job in jobs if "study" in job.wildcards.keys()})
+
+
+def finish(present: Sequence[str], failed: Sequence[str] = ()) -> None:
+    """Mirror the studies of a run that has ended; in those that `failed` some jobs did, or were not begun."""
+    child = None
     try:
-        if _off() or _follower or not studies or not is_http(os.environ.get(VARIABLE, "")):
+        present = [study for study in present if Path("results", study).is_dir()]
+        if not present or os.environ.get(SWITCH, "").strip().lower() == "off":
             return
-        stop = Path(tempfile.mkdtemp(prefix="attribution-tracking-")) / "stop"
-        child = _spawn("follow", *studies, "--stop", str(stop), "--parent", str(os.getpid()))
-        _follower.append((child, stop))
-    except Exception as error:
-        _warn(f"jobs are not followed: {type(error).__name__}")
-
-
-def finish(studies: Sequence[str]) -> None:
-    """End the follower, then mirror what is left of the studies that have results."""
-    try:
-        while _follower:
-            child, stop = _follower.pop()
-            stop.touch()
-            _wait(child, FOLLOWER_SECONDS, "the follower")
-            shutil.rmtree(stop.parent, ignore_errors=True)
-        if _off():
-            return
-        if present := [study for study in studies if Path("results", study).is_dir()]:
-            _wait(_spawn("sync", *present), SYNC_SECONDS, "the sync")
+        child = _spawn("sync", *present, *(f"--failed={study}" for study in failed))
+        child.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        _warn(f"the sync took longer than {SECONDS:.0f} s and was ended; the next one writes what is missing")
     except (Exception, KeyboardInterrupt) as error:
         _warn(f"not mirrored: {type(error).__name__}; python -m attribution.tracking sync writes what is missing")
-
-
-def _off() -> bool:
-    return os.environ.get(SWITCH, "").strip().lower() == "off"
+    finally:
+        if child and child.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 def _spawn(*arguments: str) -> subprocess.Popen:
@@ -67,18 +53,6 @@ def _spawn(*arguments: str) -> subprocess.Popen:
         stdout=2,  # all it says belongs to the log of the run
         start_new_session=True,  # an interrupt of the run is not one of the mirror, and a group can be ended whole
     )
-
-
-def _wait(child: subprocess.Popen, seconds: float, what: str) -> None:
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        _warn(f"{what} took longer than {seconds:.0f} s and was ended; the next sync writes what is missing")
-    finally:
-        if child.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
 
 
 def _warn(text: str) -> None:

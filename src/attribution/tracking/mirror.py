@@ -1,239 +1,155 @@
-"""One study's receipts and training logs, written into MLflow by one process at a time.
+"""One study's runs, written into MLflow through its own client.
 
 MLflow is for people to look at: nothing reads it back, it may be deleted and made again from the receipts, and no
-failure here is a failure of the study. Whatever goes wrong becomes a warning, and the next sync writes what is missing.
-
-Two memories keep a sync short and repeatable. The runs carry the digest of what they were written from, set as the
-last tag of a run, so that one which was cut off halfway is written again. A state file beside the local database holds
-size and time of the files that were mirrored, so that a sync with nothing to do opens no connection and imports no
-mlflow.
+failure here is a failure of the study. Whatever goes wrong becomes a warning, and the next sync writes what is missing:
+a run carries the digest of what it shows and is FINISHED last, so that one which was cut off is written again.
 """
 
-import contextlib
-import copy
 import fcntl
-import hashlib
+import logging
+import os
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attribution.core.store import load_json, save_json
-from attribution.errors import StudyError
-from attribution.tracking.address import Address, credentials, parse, scrub
-from attribution.tracking.records import Job, Record, find, points, read
-from attribution.tracking.store import Run, Store, database_of, now, refused
+from attribution.tracking.address import PASSWORD, scrub
+from attribution.tracking.records import STUDY, SUMMARY, Record, of_study
 
-STATE_FORMAT = 1
-LOCK_SECONDS = 10.0
-CLOCKS_MS = 60_000  # how far the clocks of two machines may be apart
+# Before mlflow is imported, which is not before it is needed (2 s): no telemetry, no links on stdout, and a server that
+# does not answer is given up soon.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
+PER_BATCH = {"metrics": 1000, "params": 100}  # what a server takes at once
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of one run's content: the others may still be written
+DIGEST, PATH, SUPERSEDED, PARENT = (
+    "attribution.digest",
+    "attribution.path",
+    "attribution.superseded",
+    "mlflow.parentRunId",
+)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Summary:
-    """Finished jobs by what became of them, and one line for each thing that went wrong."""
+    """Runs by what became of them, and one line for each thing that went wrong."""
 
-    new: int
-    updated: int
+    written: int
     unchanged: int
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
 
-def sync(root: Path, study: str, uri: str) -> Summary:
-    """Mirror the finished jobs of results/<study> under `root` to `uri`, http(s)://... or sqlite:///...
+def sync(root: Path, study: str, uri: str, failed: bool = False) -> Summary:
+    """Mirror results/<study> under `root` to `uri`, http(s)://... or sqlite:///...; `failed` is shown of the study.
 
     Never raises: what went wrong is in the warnings.
     """
-    address, warnings = parse(uri), []
+    summary = Summary(0, 0, [])
     try:
-        with opened(root, study, address, warnings.append) as mirror:
-            mirror.write_finished()
-            if not mirror.down:
-                mirror.fail_open()
-            return Summary(mirror.new, mirror.updated, mirror.unchanged, tuple(warnings))
+        folder = root / "results" / study
+        records, summary.warnings[:] = of_study(folder, failed)
+        if records:
+            (folder / "tracking").mkdir(exist_ok=True)
+            with (folder / "tracking/.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # one writer at a time; the kernel's, it ends with the process
+                Mirror(root, study, uri).write(records, summary)
+        else:
+            summary.warnings.append(f"results/{study} holds no finished job")
     except Exception as error:  # the promise above, whatever mlflow, a disk or a network comes up with
-        return Summary(0, 0, 0, (*warnings, scrub(f"{study}: not mirrored: {error}", address)))
-
-
-@contextlib.contextmanager
-def opened(root: Path, study: str, address: Address, warn: Callable[[str], None]) -> Iterator["Mirror"]:
-    """The mirror of a study while this process is its only writer; its state is saved at the end, come what may.
-
-    Raises StudyError where the study has no results or another process is at it.
-    """
-    folder = Path(root) / "results" / study
-    if not folder.is_dir():
-        raise StudyError(f"results/{study} does not exist yet")
-    (folder / "tracking").mkdir(exist_ok=True)
-    with (folder / "tracking" / ".lock").open("w") as lock, credentials(address):
-        _acquire(lock, study)
-        mirror = Mirror(Path(root), study, address, warn)
-        try:
-            yield mirror
-        finally:
-            mirror.save()
+        summary.warnings.append(f"not mirrored to {uri}: {error}; the next sync writes what is missing")
+    summary.warnings[:] = [scrub(f"{study}: {text}", os.environ.get(PASSWORD)) for text in summary.warnings]
+    return summary
 
 
 class Mirror:
-    """State of one writer: what is known to be mirrored (`jobs`), what is shown as running (`live`), the open store."""
+    """An open experiment and the runs in it."""
 
-    def __init__(self, root: Path, study: str, address: Address, warn: Callable[[str], None]) -> None:
-        self.study, self.address, self.warn = study, address, lambda text: warn(scrub(f"{study}: {text}", address))
-        self.folder = root / "results" / study
-        self.new = self.updated = self.unchanged = 0
-        self._root, self._store, self.down = root, None, False
-        self._file = self.folder / "tracking" / "mirrored.json"
-        self._state = self._load()
-        known = self._state["stores"].setdefault(address.uri, {"jobs": {}, "live": {}})
-        if (database := database_of(root, address)) and not database.exists():
-            known.update(jobs={}, live={})  # somebody deleted it to have it made again
-        self.jobs, self.live = known["jobs"], known["live"]
-        self._saved = copy.deepcopy(self._state)
+    def __init__(self, root: Path, study: str, uri: str) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        import mlflow
 
-    def write_finished(self) -> None:
-        """Mirror every job that has a receipt and is not mirrored yet."""
-        self.unchanged, pending = 0, []
-        for job in find(self.folder):
-            if not job.finished:
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        self.folder, place = root / "results" / study, None
+        if uri.startswith("sqlite:///"):
+            database = (root / uri.removeprefix("sqlite:///")).absolute()
+            uri, place = f"sqlite:///{database}", (database.parent / "artifacts").as_uri()
+        self.entities, self.client = mlflow.entities, mlflow.MlflowClient(tracking_uri=uri)
+        found = self.client.get_experiment_by_name(study)
+        self.experiment = (
+            found.experiment_id if found else self.client.create_experiment(study, artifact_location=place)
+        )
+        self.runs: dict[str, list[Any]] = {}
+        token = ""
+        while token is not None:
+            page = self.client.search_runs([self.experiment], "", self.entities.ViewType.ALL, page_token=token)
+            for run in page:
+                self.runs.setdefault(run.data.tags.get(PATH, ""), []).append(run)
+            token = page.token or None
+
+    def write(self, records: list[Record], summary: Summary) -> None:
+        """Write the records that are not shown yet. `summary` counts them, and takes what the server refuses of one."""
+        ids: dict[str, str] = {}
+        for record in records:
+            known = self.runs.get(record.path, [])
+            of_it = [run for run in known if record.group or run.data.tags.get(DIGEST) == record.digest]
+            active = [run for run in of_it if run.info.lifecycle_stage == "active"]
+            run = active[0] if active else None
+            if run and (run.data.tags.get(DIGEST), run.info.status) == (record.digest, record.status):
+                ids[record.path] = run.info.run_id
+                summary.unchanged += 1
+            elif of_it and not run and not record.group:  # somebody deleted it, and does not want it back
+                summary.unchanged += 1
                 continue
-            known = self.jobs.get(job.path, {})
-            if known.get("stamp") == job.stamp:
-                self.unchanged += 1
-                continue
-            try:
-                record = read(job)
-            except Exception as error:  # damaged in a way nobody thought of; the other jobs go on
-                self.warn(f"{job.path}: not mirrored: {error}")
-                continue
-            if known.get("digest") == record.digest:  # touched, or fetched again
-                known["stamp"] = job.stamp
-                self.unchanged += 1
             else:
-                pending.append((job, record))
-        if pending and self.reaching(lambda store: self._write_all(store, pending), f"{len(pending)} jobs"):
-            self.write_finished()
+                try:
+                    ids[record.path] = self._show(record, run and run.info.run_id, ids.get(record.parent or ""))
+                    summary.written += 1
+                except Exception as error:
+                    if getattr(error, "error_code", "") not in REFUSALS:
+                        raise
+                    summary.warnings.append(f"{record.path}: not taken: {error}")
+                    continue
+            self._supersede(known, ids[record.path])
 
-    def fail_open(self) -> None:
-        """FAILED for the runs that are shown as running and have nobody following them any more."""
-        left = {path: live for path, live in self.live.items() if live["open"]}
+    def _show(self, record: Record, run_id: str | None, parent: str | None) -> str:
+        """Write a record into its run, a new one where it has none; returns the run's id."""
+        tags = {PATH: record.path, SUPERSEDED: "false", **record.tags} | ({PARENT: parent} if parent else {})
+        new = {} if record.group else {DIGEST: record.digest}
+        if run_id is None:
+            made = self.client.create_run(self.experiment, record.started, tags | new, record.name)
+            run_id = made.info.run_id
+        # Of a metric mlflow shows the latest, and of equal points it keeps one.
+        at = int(1000 * time.time()) if record.group else record.ended
+        metrics = [self.entities.Metric(name, value, at, 0) for name, value in record.metrics.items()]
+        metrics += [self.entities.Metric(name, value, record.started, step) for name, value, step in record.curve]
+        given = {"metrics": metrics, "params": [self.entities.Param(*item) for item in record.params.items()]}
+        for kind, items in given.items():
+            for first in range(0, len(items), PER_BATCH[kind]):
+                self.client.log_batch(run_id, **{kind: items[first : first + PER_BATCH[kind]]})
+        if record.path == STUDY and (self.folder / SUMMARY).is_dir():
+            self.client.log_artifacts(run_id, str(self.folder / SUMMARY))
+        if record.group:
+            for name, value in (record.tags | {DIGEST: record.digest}).items():
+                self.client.set_tag(run_id, name, value)
+        if record.status == "RUNNING":
+            self.client.update_run(run_id, status=record.status)
+        else:
+            self.client.set_terminated(run_id, record.status, record.ended)
+        return run_id
 
-        def close(store: Store) -> None:
-            for live in left.values():
-                run = store.run(live["run"])
-                if run and run.status == "RUNNING":
-                    store.end(run, "FAILED", now())
-                live["open"] = False
-
-        if left:
-            self.reaching(close, f"{len(left)} runs to close")
-
-    def reaching(self, act: Callable[[Store], Any], waiting: str) -> Any:
-        """Call `act` with the open store. Where that fails, warn once until it works again, and answer None."""
-        try:
-            self._store = self._store or Store(self._root, self.study, self.address)
-            result = act(self._store)
-        except Exception as error:  # mlflow raises nearly anything; the study must go on
-            self._store = None
-            if not self.down:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                self.warn(f"{scrub(reason, self.address)[:140]}; {waiting} left for the next sync")
-            self.down = True
-            return None
-        self.down = False
-        return result
-
-    def save(self) -> None:
-        """Write the state file, if there is anything new to write."""
-        if self._state != self._saved:
-            try:
-                save_json(self._file, self._state)
-                self._saved = copy.deepcopy(self._state)
-            except StudyError as error:
-                self.warn(str(error))
-
-    def _write_all(self, store: Store, pending: list[tuple[Job, Record]]) -> bool:
-        """True where runs that the state file knows are gone from the store: all has to be looked at again."""
-        if lost := [path for path, known in self.jobs.items() if known["run"] not in store]:
-            for path in lost:
-                del self.jobs[path]
-            return True
-        for job, record in sorted(pending, key=lambda pair: pair[1].started):
-            try:
-                run = self._write(store, record)
-            except Exception as error:
-                if not refused(error):
-                    raise
-                self.warn(f"{record.path}: not taken by {self.address.uri}: {error}")
-            else:
-                self.jobs[job.path] = {"stamp": job.stamp, "digest": record.digest, "run": run.id}
-                self.live.pop(job.path, None)
-        return False
-
-    def _write(self, store: Store, record: Record) -> Run:
-        runs = store.runs(record.path)
-        for run in runs:
-            done = run.receipt == record.receipt and run.digest == record.digest
-            if done and (run.deleted or (run.status == "FINISHED" and not run.superseded)):
-                self.unchanged += 1
-                return run
-        runs = [run for run in runs if not run.deleted]
-        same = [run for run in runs if run.receipt == record.receipt]
-        run = self._followed(store, record) or (same[0] if same else None)
-        tags = {**record.tags, "attribution.receipt": record.receipt, "attribution.superseded": "false"}
-        known, run = run, run or store.create(record.path, record.started, tags)
-        store.describe(run, record.params, tags)
-        store.measure(run, [(name, value, 0) for name, value in record.metrics.items()], record.ended)
-        curve, bad = points(record.log)
-        store.measure(run, curve, run.started)
-        store.end(run, "FINISHED", record.ended)
-        for other in runs:
-            if other is not run and not other.superseded:
-                if other.status == "RUNNING":
-                    store.end(other, "FAILED", now())
-                store.describe(other, {}, {"attribution.superseded": "true"})
-        store.describe(run, {}, {"attribution.mirrored": record.digest})
-        self.updated, self.new = self.updated + bool(known), self.new + (not known)
-        if bad:
-            self.warn(f"{record.path}: {bad} lines of log.jsonl are no records")
-        return run
-
-    def _followed(self, store: Store, record: Record) -> Run | None:
-        """The run that showed this very job while it ran: the log that it was given is how the job's log begins."""
-        live = self.live.get(record.path)
-        if live is None:
-            return unclaimed(store, record.path)
-        run = store.run(live["run"]) if prefix(record.log, live["bytes"]) == live["prefix"] else None
-        return run if run and run.started >= record.started - CLOCKS_MS else None
-
-    def _load(self) -> dict[str, Any]:
-        try:
-            state = load_json(self._file) if self._file.exists() else {}
-        except StudyError:
-            state = {}
-        fresh = {"format": STATE_FORMAT, "stores": {}}
-        return state if isinstance(state, dict) and state.get("format") == STATE_FORMAT else fresh
-
-
-def unclaimed(store: Store, path: str) -> Run | None:
-    """A run that was begun for a job, but lost before the state file knew of it."""
-    runs = store.runs(path)
-    return next((run for run in runs if not run.receipt and not run.deleted and run.status == "RUNNING"), None)
-
-
-def prefix(log: bytes, size: int) -> str:
-    """Hash of the first `size` bytes of a log; of nothing where the log is shorter."""
-    return hashlib.sha256(log[:size]).hexdigest() if len(log) >= size else ""
-
-
-def _acquire(lock: Any, study: str) -> None:
-    """The lock of the study's only writer; it is the kernel's and ends with the process, however that ends."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise StudyError(f"another process is mirroring {study}") from error
-            time.sleep(0.2)
+    def _supersede(self, known: list[Any], current: str) -> None:
+        """Tell the runs of a path apart: the current one, and those that it was made anew for."""
+        for run in known:
+            superseded = str(run.info.run_id != current).lower()
+            if run.info.lifecycle_stage == "active" and run.data.tags.get(SUPERSEDED) != superseded:
+                self.client.set_tag(run.info.run_id, SUPERSEDED, superseded)

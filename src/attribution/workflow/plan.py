@@ -20,13 +20,15 @@ from attribution.workflow.fingerprint import PACKAGE
 from attribution.workflow.guard import VARIABLE
 
 RESERVED = ("out", "spec", "code", "lock")
+_RESOURCES = re.compile(r"^    resources: .*\bmem_mb=(\d+)")
 _REASON = re.compile(r"^    reason: (.*)$")
 _COMMAND = re.compile(rf"^Shell command: (python -m {PACKAGE}\.steps\.(\w+) .*) > \S+ 2>&1$")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One job of a plan: its step, its folder, the identity and the files it would be given; Snakemake's own reason."""
+    """One job of a plan: its step, its folder, the identity and the files it would be given; Snakemake's own
+    reason, and the memory in MB that it asks for, 0 where it does not."""
 
     step: str
     folder: str
@@ -35,12 +37,16 @@ class Planned:
     lock: str
     inputs: dict[str, tuple[str, ...]]
     reason: str
+    memory: int = 0
 
 
-def dry_run(root: Path, targets: Sequence[str]) -> list[Planned]:
-    """The jobs that `snakemake -n` would run for the targets. Raises StudyError with Snakemake's last line."""
+def dry_run(root: Path, targets: Sequence[str], *options: str) -> list[Planned]:
+    """The jobs that `snakemake -n` would run for the targets, given these options too.
+
+    Raises StudyError with Snakemake's last line.
+    """
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--cores", "1", *targets]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--cores", "1", *options, *targets]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, cwd=root, env=environment, **pipes)
     if done.returncode:
@@ -49,17 +55,28 @@ def dry_run(root: Path, targets: Sequence[str]) -> list[Planned]:
     return parse(done.stdout)
 
 
+def memory(root: Path, study: str) -> dict[str, int]:
+    """Megabytes that a job of each step of the study asks for at first; none where Snakemake cannot plan it here."""
+    try:
+        return {job.step: job.memory for job in dry_run(root, [study], "--forceall") if job.memory}
+    except StudyError:
+        return {}
+
+
 def parse(text: str) -> list[Planned]:
     """The jobs in the text of a dry run with printed commands, in its order, each folder once."""
     found: dict[str, Planned] = {}
-    reason = ""
+    reason, memory = "", 0
     for line in text.splitlines():
         if match := _REASON.match(line):
             reason = match[1]
+        elif match := _RESOURCES.match(line):
+            memory = int(match[1])
         elif match := _COMMAND.match(line):
             flags = _flags(shlex.split(match[1])[3:])
             (folder,), (spec,), (code,), (lock,) = (flags.pop(name) for name in RESERVED)
-            found[folder] = Planned(match[2], folder, json.loads(spec), code, lock, flags, reason)
+            found[folder] = Planned(match[2], folder, json.loads(spec), code, lock, flags, reason, memory)
+            memory = 0
     return list(found.values())
 
 

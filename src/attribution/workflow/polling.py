@@ -2,11 +2,14 @@
 controller does not answer.
 
 Where jobs a second are limited, as they are by default (9.27.1), every look for jobs to start plans another one a
-second later, and every job that ends adds one: after 200 jobs of the digits study the looks took a third of a core.
+second later, and every job that ends adds one: after 200 jobs of the digits study the looks took a third of a core
+(tests/workflow/test_polling.py counts them). --max-jobs-per-timespan knows no "none", and with a longer timespan
+Snakemake waits at its end until the last of the looks that it planned is due.
 
 Before each poll the executor plugin (2.8.0) asks the controller how long finished jobs stay listed. Where that fails it
 takes sacct for the poll and all its repetitions, and where Slurm keeps no accounts sacct never answers: the run would
-wait for ever, long after the controller is back. Standard library only: the plugin is there, or it is not used.
+wait for ever, long after the controller is back (tests/slurm/test_slurm_faults.py restarts it); no option keeps the
+plugin to squeue. Standard library only: the plugin is there, or it is not used.
 """
 
 import sys

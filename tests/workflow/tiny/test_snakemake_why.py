@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
 
@@ -28,6 +29,17 @@ def asked(tree: Path, plain_environment: dict[str, str]) -> Callable[..., list[d
 
 def test_a_finished_study_has_nothing_to_explain(asked) -> None:
     assert asked() == []
+
+
+def test_costs_show_the_memory_that_every_rule_asks_for(tree: Path, plain_environment: dict[str, str]) -> None:
+    """Of the study's own, as train does, of a rule's own number, as design does; also where nothing is left to run."""
+    command = [sys.executable, "-m", "attribution", "cost", "tiny", "--json"]
+    environment = plain_environment | {"PYTHONPATH": str(tree / "src")}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=True)
+    asked = {cost["step"]: cost["asked_mb"] for cost in json.loads(done.stdout)}
+    assert None not in asked.values()
+    study = yaml.safe_load((tree / "config/tiny.yaml").read_text())
+    assert (asked["train"], asked["design"]) == (study["resources"]["mem_mb"], 1000)
 
 
 def test_causes_and_jobs_are_those_of_the_plan(tree, edit, configure, planned, asked) -> None:
