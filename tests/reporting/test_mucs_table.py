@@ -5,7 +5,7 @@ from attribution.reporting.numbers import number
 
 
 def entry(value: float) -> dict:
-    return number(value, [value - 0.1, value + 0.1], {"queries": 5, "subsets": 8}, "correlation", "file", "receipt")
+    return number(value, [value - 0.1, value + 0.1], {"queries": 5, "subsets": 8}, "correlation", "file", "receipt", "/a")
 
 
 NUMBERS = {

@@ -7,6 +7,7 @@ error: an auditor names what is broken and goes on.
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,6 +61,11 @@ class Ledger:
         """results/<study>, the root of the paths in receipts."""
         return f"results/{self.study}"
 
+    @cached_property
+    def sources(self) -> set[str]:
+        """The folders of the jobs that numbers come from."""
+        return {PurePosixPath(entry["source"]).parent.as_posix() for entry in self.numbers.values()}
+
     @property
     def shelf(self) -> Path:
         """The folder that the ledger was read from."""
@@ -77,7 +83,7 @@ class Ledger:
     def copy(self, path: str) -> Path | None:
         """Where a published study keeps its copy of an output; None where it keeps none."""
         inner = PurePosixPath(path).relative_to(self.home)
-        if not self.published or inner.parent.as_posix() == NUMBERS:
+        if not self.published or inner.as_posix() == f"{NUMBERS}/numbers.json":
             return None
         place = COPIES.get(inner.parent.as_posix())
         return self.shelf / place / inner.name if place else self.shelf / "metrics" / inner

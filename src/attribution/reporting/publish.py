@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attribution.core.store import load_json, save_json
 from attribution.errors import StudyError
-from attribution.provenance import chain, receipt, sums, values
+from attribution.provenance import chain, pointers, receipt, sums, values
 from attribution.provenance.audit import audit
 from attribution.provenance.ledger import SUMMARY as ENDS
 from attribution.reporting import benchmarks
@@ -134,5 +134,6 @@ def _costs(receipts: dict[Path, dict], source: Path, walls: dict[str, float]) ->
     found = cost_numbers(seconds, jobs, place, last)
     if len(walls) == len(receipts):
         overhead = 1 - sum(seconds.values()) / sum(walls.values())
-        found["cost.overhead.share"] = number(overhead, None, {"jobs": len(walls)}, "share", place, last["numbers"])
+        origin = (place, last["numbers"], pointers.RECEIPTS)
+        found["cost.overhead.share"] = number(overhead, None, {"jobs": len(walls)}, "share", *origin)
     return found
