@@ -16,14 +16,17 @@ from attribution.provenance.ledger import published_studies
 from attribution.workflow.dvc import locked_md5
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = {"lds.a.heldout", "lds.b.heldout", "damping.a.heldout", "damping.b.heldout", "lds_difference.a_b.heldout"}
-PLACES = {
-    "lds.a.heldout": "kinds.heldout.lds",
-    "lds.b.heldout": "kinds.heldout.lds",
-    "damping.a.heldout": "kinds.heldout.selected_damping",
-    "damping.b.heldout": "kinds.heldout.selected_damping",
-    "lds_difference.a_b.heldout": "lds.a.heldout - lds.b.heldout",
+SCORES = {
+    "lds.{}.heldout": "/kinds/heldout/lds",
+    "lds.{}_default.heldout": "/kinds/heldout/default/lds",
+    "damping.{}.heldout": "/kinds/heldout/selected_damping",
+    "damping.{}_default.heldout": "/kinds/heldout/default/damping",
+    "lds_tuning.{}.heldout": "/lds_tuning/{}/default/heldout/value",
+    "lds_tuning.{}_least.heldout": "/lds_tuning/{}/least/heldout/value",
 }
+PLACES = {key.format(method): at.format(method) for method in "ab" for key, at in SCORES.items()}
+PLACES["lds_difference.a_b.heldout"] = "/lds_difference/a_b/loss/heldout/value"
+NUMBERS = set(PLACES)
 
 
 def test_an_untouched_study_has_no_fault(here: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_number_is_followed_to_the_data_set(clone: Path, monkeypatch, capsys) 
     assert main(["audit", "demo/lds.b.heldout"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "lds.b.heldout = 0.4 [0.29, 0.49] correlation over 3 queries"
-    assert lines[2] == "comes from results/demo/lds/b/lds.json: kinds.heldout.lds"
+    assert lines[2] == "comes from results/demo/lds/b/lds.json: /kinds/heldout/lds"
     assert "attribution.receipt` = '" in lines[3]
     assert [line.split("  (")[0] for line in lines[4:-1]] == [
         "results/demo/lds/b/lds.json",

@@ -14,8 +14,9 @@ import pytest
 from attribution.provenance import receipt, sums
 from attribution.provenance.audit import audit
 
-A = {"lds.a.heldout", "damping.a.heldout", "lds_difference.a_b.heldout"}
-B = {"lds.b.heldout", "damping.b.heldout", "lds_difference.a_b.heldout"}
+PAIR = "lds_difference.a_b.heldout"
+ONE = ("lds.{}", "lds.{}_default", "damping.{}", "damping.{}_default", "lds_tuning.{}", "lds_tuning.{}_least")
+A, B = ({PAIR, *(f"{key}.heldout".format(method) for key in ONE)} for method in "ab")
 BOTH = A | B
 BELOW = {  # job -> the numbers that are made of its files
     "data/images": BOTH,
@@ -37,6 +38,7 @@ FILES = [
     *(f"scores/full/{method}/scores.safetensors" for method in "ab"),
     *(f"lds/{method}/lds.{ending}" for method in "ab" for ending in ("json", "safetensors")),
     "summary/numbers/numbers.json",
+    "summary/numbers/derived.json",
     "summary/tables/lds.md",
     "summary/tables/lds.csv",
     "summary/figures/lds.png",
@@ -88,7 +90,7 @@ def test_every_published_file(change: Callable[[Path], None], clone: Path) -> No
     """Each in turn, in a plain clone: receipts, metric files, tables, figures, numbers, and the list of sums."""
     place = clone / "results/published/demo"
     paths = sorted(path for path in place.rglob("*") if path.is_file())
-    assert len(paths) == 10 + 2 + 4 + 3  # receipts, metrics, tables and figures, numbers with walls and sums
+    assert len(paths) == 10 + 3 + 4 + 3  # receipts, metrics, tables and figures, numbers with walls and sums
     for path in paths:
         whole = path.read_bytes()
         change(path)

@@ -42,11 +42,11 @@ def inspect(ledger: Ledger) -> tuple[list[Fault], Places]:
             continue
         computed = list(_computed(ledger, metrics, key)) if key.split(".")[0] in DIFFERENCES else []
         found = read.get(key, computed)
+        if entry["source"] in unread:
+            mended[key] = entry
+            continue
         if not found:
-            if entry["source"] in unread:
-                mended[key] = entry
-            else:
-                faults.append(_fault(ledger, key, "is in no metric file of the study (added)"))
+            faults.append(_fault(ledger, key, "is in no metric file of the study (added)"))
             continue
         expected = next((one for one in found if one["value"] == entry["value"]), found[0])
         places[key] = expected["at"]
@@ -118,9 +118,11 @@ def _metrics(ledger: Ledger) -> tuple[dict[str, tuple[Any, str]], set[str], list
     not be read; and faults of those that are not published. One that is not as its receipt says is blamed elsewhere.
     """
     folder = f"{ledger.home}/{NUMBERS}"
-    gathered = ledger.receipts.get(folder, {"inputs": [], "id": ""})
-    sources = {item["path"]: item.get("receipt") or "" for item in gathered["inputs"]}
-    sources |= dict.fromkeys(outputs(ledger, folder), gathered["id"])
+    if gathered := ledger.receipts.get(folder):
+        sources = {item["path"]: item.get("receipt") or "" for item in gathered["inputs"]}
+        sources |= dict.fromkeys(outputs(ledger, folder), gathered["id"])
+    else:
+        sources = {entry["source"]: entry["receipt"] for entry in ledger.numbers.values()}
     metrics, unread, faults = {}, set(), []
     for source, made in sources.items():
         if source.rpartition("/")[2] not in pointers.TABLE or not source.startswith(f"{ledger.home}/"):
@@ -163,7 +165,7 @@ def _computed(ledger: Ledger, metrics: dict[str, tuple[Any, str]], key: str) -> 
 def _unlike(ledger: Ledger, entry: Number, expected: Number, pointed: bool) -> tuple[str | None, Number]:
     """What of a number is not as its metric file says, and the number as it should be."""
     now = ledger.receipts.get(parent(expected["source"]), {}).get("id", "")
-    mended = {"interval": entry["interval"]} | expected
+    mended = {"interval": entry.get("interval")} | expected
     if entry["receipt"] == now:  # the job was run again since and wrote the same bytes
         mended["receipt"] = now
     where = f"{mended['source']}, {mended['at']}"
@@ -176,11 +178,11 @@ def _unlike(ledger: Ledger, entry: Number, expected: Number, pointed: bool) -> t
     if name == "receipt":
         what = f"names the receipt {entry[name][:12]}, but {mended['source']} was made by {now[:12]}"
     else:
-        what = f"its {name} is {_short(entry.get(name))}, but {_short(mended.get(name))} in {where}"
+        what = f"its {name} is {short(entry.get(name))}, but {short(mended.get(name))} in {where}"
     return what, mended
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
 
 
@@ -222,10 +224,10 @@ def _cost(ledger: Ledger, key: str) -> list[str]:
         said = f"the receipts and {WALLS} give {value:g} of {len(folders)} jobs"
     expected = {"interval": None, "n": {"jobs": len(folders)}, "unit": unit}
     expected |= {"source": f"{ledger.home}/**/{receipt.NAME}"} | ({"at": pointers.RECEIPTS} if "at" in entry else {})
-    if not math.isclose(value, entry["value"], rel_tol=1e-9, abs_tol=1e-9) or entry["n"] != expected["n"]:
-        return [f"{entry['value']:g} {unit} of {entry['n']}, but {said}"]
+    if not math.isclose(value, entry["value"], rel_tol=1e-9, abs_tol=1e-9) or entry.get("n") != expected["n"]:
+        return [f"{entry['value']:g} {unit} of {entry.get('n')}, but {said}"]
     odd = [name for name, item in expected.items() if entry.get(name) != item]
     odd += [name for name in entry if name not in (*expected, "value", "receipt")]
     if entry["receipt"] not in {ledger.receipts[folder]["id"] for folder in folders}:
         odd.append("receipt")
-    return [f"its {odd[0]} is {_short(entry.get(odd[0]))}, but {_short(expected.get(odd[0]))}"] if odd else []
+    return [f"its {odd[0]} is {short(entry.get(odd[0]))}, but {short(expected.get(odd[0]))}"] if odd else []

@@ -29,7 +29,7 @@ COPIED = {  # tables that pages take as they were published, and where
     "contributors": "contributors/contributors.md",
 }
 BENCHMARKS = PLACE / "benchmarks"
-SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
+SUMMARY = {"tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
 OPTIONAL = ("ablation", "contributors")  # folders of the summary that some studies have, published under their names
 
 
