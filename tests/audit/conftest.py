@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from attribution.provenance import pointers, receipt
+from attribution import pointers
+from attribution.provenance import receipt
 from attribution.reporting.publish import publish
 from attribution.workflow.dvc import file_md5
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attribution.provenance import chain, files, marks, sums, values
+from attribution.provenance import chain, files, marks, since, sums, values
 from attribution.provenance.ledger import NUMBERS, Fault, Ledger, load
 
 WIDTH = 118
@@ -59,9 +59,18 @@ def audit(root: Path, study: str, published: bool, hashed: bool = True, made: ma
     marked = marks.check(root, study, ledger.numbers, made) if published else []
     own = [fault for fault in counted if fault.numbers and not all(map(values.is_cost, fault.numbers))]
     rest = [fault for fault in counted if fault not in own]  # costs, which a receipt that was edited changes
-    faults = [*own, *broken, *links, *rest, *listed, *(Fault(where, what, "", True, of) for where, what, of in marked)]
+    paged = [Fault(where, what, "", True, of) for where, what, of in marked]
+    faults = [
+        *own,
+        *ledger.faults,
+        *broken,
+        *links,
+        *rest,
+        *listed,
+        *paged,
+    ]  # what was edited first, then what it breaks
     found.faults, left = _of_the_study(ledger, faults)
-    found.notes += left
+    found.notes += [*left, *since.notes(ledger)]
     return found
 
 

@@ -7,7 +7,7 @@ wrote the same bytes makes no other result, so the next one was not run again. W
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from attribution.provenance import receipt
 from attribution.provenance.ledger import NUMBERS, PUBLISHED, Fault, Ledger
@@ -35,7 +35,7 @@ def inspect(ledger: Ledger) -> tuple[list[Fault], list[str]]:
 
 def parent(path: str) -> str:
     """The job folder that a file lies in."""
-    return PurePosixPath(path).parent.as_posix()
+    return path.rpartition("/")[0]
 
 
 def above(ledger: Ledger, start: set[str]) -> set[str]:

@@ -65,9 +65,7 @@ def _line(name: str, text: str, match: re.Match[str]) -> str:
     return f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
 
 
-def _table(
-    root: Path, study: str, key: str, text: str, numbers: dict[str, dict[str, Any]], made: Made
-) -> str | None:
+def _table(root: Path, study: str, key: str, text: str, numbers: dict[str, dict[str, Any]], made: Made) -> str | None:
     """What is wrong with a table of a page."""
     folder = root / PUBLISHED / study
     files = [path for path in (folder / "tables" / f"{key}.md", folder / key / f"{key}.md") if path.is_file()]
@@ -79,14 +77,15 @@ def _table(
         return f"no table {key} of {study} is published"
     origin = "what is published" if fresh is not None else files[0].relative_to(root).as_posix()
     right = _rows(fresh if fresh is not None else files[0].read_text(encoding="utf-8"))
-    for at, row in enumerate(_rows(text)):
-        if at >= len(right) or row != right[at]:
-            return f"its table {key} says {_cut(row)!r}, {origin} {_cut(right[at]) if at < len(right) else 'no more'!r}"
-    return None if len(_rows(text)) == len(right) else f"its table {key} ends before {origin} does"
+    for row, other in zip(_rows(text), right, strict=False):
+        if row != other:
+            one, of = next(((a, b) for a, b in zip(row, other, strict=False) if a != b), (row, other))
+            return f"its table {key} says {one!r} in the row {row[0]!r}, {origin} {of!r}"
+    return None if len(_rows(text)) == len(right) else f"its table {key} has more or fewer rows than {origin}"
 
 
-def _rows(table: str) -> list[str]:
-    return [" ".join(line.split()) for line in table.strip().splitlines()]
+def _rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.strip().splitlines()]
 
 
 def _agrees(text: str, entry: dict[str, Any]) -> bool:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attribution.provenance import pointers, receipt
+from attribution import pointers
+from attribution.provenance import receipt
 from attribution.provenance.chain import above, outputs, parent
 from attribution.provenance.ledger import NUMBERS, Fault, Ledger
 
@@ -42,7 +43,7 @@ def inspect(ledger: Ledger) -> tuple[list[Fault], Places]:
             continue
         computed = list(_computed(ledger, metrics, key)) if key.split(".")[0] in DIFFERENCES else []
         found = read.get(key, computed)
-        if entry["source"] in unread:
+        if entry["source"] in unread or (not found and unread and key.split(".")[0] in DIFFERENCES):
             mended[key] = entry
             continue
         if not found:
@@ -93,11 +94,7 @@ def below(ledger: Ledger, fault: Fault, cones: dict[str, set[str]]) -> list[str]
         return list(fault.numbers)
     if fault.folder == f"{ledger.home}/{NUMBERS}":
         return list(ledger.numbers)
-    return [
-        key
-        for key, folders in cones.items()
-        if fault.folder in folders and (fault.of_receipt or not is_cost(key))
-    ]
+    return [key for key, folders in cones.items() if fault.folder in folders and (fault.of_receipt or not is_cost(key))]
 
 
 def rounded(numbers: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ An id is dotted words: `lds.ekfac.heldout`, `lds.ekfac_default.heldout` (the def
 on the other half), `lds.ceiling.heldout`, `lds_difference.ekfac_trak.heldout`, `damping.ekfac.heldout`,
 `reliability.crn.heldout`, `overestimate.ekfac.heldout.slope`, `cost.train.seconds`. `interval` is [low, high] or null,
 and high is null where the interval has no upper end. `n` counts what the value was taken over, {"queries": 50,
-"subsets": 32}. `source` is the metric file, `at` the JSON pointer to the value in it (provenance/pointers.py has them
+"subsets": 32}. `source` is the metric file, `at` the JSON pointer to the value in it (attribution/pointers.py has them
 all), `receipt` the id of the job that wrote it; from there the chain is followed by the audit.
 """
 
@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attribution import pointers
 from attribution.errors import StudyError
-from attribution.provenance import pointers
 from attribution.reporting.names import KINDS
 
 WORD = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"

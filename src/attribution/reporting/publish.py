@@ -10,9 +10,10 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+from attribution import pointers
 from attribution.core.store import load_json, save_json
 from attribution.errors import StudyError
-from attribution.provenance import chain, pointers, receipt, sums, values
+from attribution.provenance import chain, receipt, sums, values
 from attribution.provenance.audit import audit
 from attribution.provenance.ledger import SUMMARY as ENDS
 from attribution.reporting import benchmarks

@@ -1,4 +1,4 @@
-"""Tables that pages hold and no study publishes as a file: made anew with Python alone, for an audit to compare with."""
+"""Tables that pages hold and no study publishes as a file: made anew with Python alone, for an audit."""
 
 from collections.abc import Mapping
 from pathlib import Path

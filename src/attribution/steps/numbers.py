@@ -5,14 +5,14 @@ source, at, receipt}.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from attribution import pointers
 from attribution.core.store import load_json, load_tensors, save_json
 from attribution.evaluation.intervals import difference
-from attribution.provenance import pointers, receipt
+from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
 from attribution.reporting.numbers import assemble, of_file
 
@@ -87,7 +87,7 @@ def _differences(a: dict, b: dict, spread_a: Arrays, spread_b: Arrays, end: str,
 
 
 def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
-    """"default" and "least" -> kind -> {value, interval, n}: the chosen damping less that one; empty without dampings."""
+    """What the chosen damping gains over the default one and the least: to -> kind -> {value, interval, n}."""
     return {
         to: {
             kind: {"n": entry["n"]}
