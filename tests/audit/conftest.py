@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from attribution import pointers
-from attribution.provenance import receipt
+from attribution.provenance import receipt, sums
 from attribution.reporting.publish import publish
 from attribution.workflow.dvc import file_md5
 
@@ -156,6 +156,22 @@ def clone(here: Path) -> Path:
     shutil.rmtree(here / "data")
     shutil.rmtree(here / "results/demo")
     return here
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A plain clone of a study that was published before numbers had pointers."""
+    root = build(tmp_path / "older", pointed=False)
+    assert publish(root, "demo") == []
+    path = root / "results/published/demo/numbers.json"
+    numbers = json.loads(path.read_text())
+    for key in (key for key in numbers if key.startswith("cost.")):
+        del numbers[key]["at"]
+    path.write_bytes(dumped(numbers))
+    sums.write(path.parent)
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "results/demo")
+    return root
 
 
 @pytest.fixture

@@ -125,6 +125,7 @@ def record(found: Audit) -> dict[str, Any]:
         "level": found.level,
         "ok": not found.faults,
         "numbers": len(found.ledger.numbers),
+        "placed": len(found.places),
         "receipts": len(found.ledger.receipts),
         "files": dict(sorted(found.states.items())),
         "broken": [
@@ -149,8 +150,8 @@ def mlflow_run(ledger: Ledger, receipt_id: str, folder: str) -> str:
 def _measured(found: Audit) -> str:
     """How many numbers stand where their pointers lead."""
     costs = sum(map(values.is_cost, found.ledger.numbers))
-    left = len(found.ledger.numbers) - len(found.places) - costs
-    said = f"{len(found.places)} in their metric files, {costs} as sums over receipts"
+    left = len(found.ledger.numbers) - len(found.places)
+    said = f"{len(found.places) - costs} in their metric files, {costs} as sums over receipts"
     return f"{f'all but {left}' if left else 'all'} placed: {said}"
 
 
