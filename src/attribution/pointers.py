@@ -6,7 +6,7 @@ pointer ends at an object, the number is its `value`. Of two rows that lead to o
 
 Beside a `value`, an `lds` or a `ceiling` stands its `interval`, in the same object; other numbers have none, nor has
 one whose interval is open below. `n` is the nearest one around the value, or for those without an interval what the row
-says: a fixed count, a field that is counted, or a path from the object that holds the value. A null is not reported.
+says: a fixed count, a field that is counted, or a pointer from the object that holds the value. A null is not reported.
 
 The step `numbers` gathers by this table, and an audit reads the metric files by it again.
 """
@@ -105,7 +105,7 @@ TABLE: dict[str, tuple[tuple[Any, ...], ...]] = {
                 (f"{group}.{{measure}}.{{statistic}}", f"{pointer}/{{measure}}/{{statistic}}", "{statistic}"),
             )
         ),
-        ("joint.{method}.removed", "/joint/{method}/removed", "examples", "targets/loss/n"),
+        ("joint.{method}.removed", "/joint/{method}/removed", "examples", "/targets/loss/n"),
         ("leave_k_out_difference.{pair}.{measure}", "/leave_k_out_difference/{pair}/{measure}", "{measure}"),
         ("joint_difference.{pair}.{measure}", "/joint_difference/{pair}/{measure}", "{measure}"),
         ("leave_k_out.noise_floor.{measure}", "/noise_floor/{measure}", "{measure}"),
@@ -224,8 +224,5 @@ def _count(around: tuple[Mapping, ...], counted: Any) -> Any:
             name: len(around[-1].get(count, ())) if isinstance(count, str) else count for name, count in counted.items()
         }
     if counted:
-        found: Any = around[-1]
-        for step in counted.split("/"):
-            found = found.get(step, {})
-        return found
+        return resolve(around[-1], counted)
     return next((dict(holder["n"]) for holder in reversed(around) if isinstance(holder.get("n"), Mapping)), {})

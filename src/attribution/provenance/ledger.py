@@ -157,7 +157,7 @@ def _read_numbers(ledger: Ledger) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("not numbers by their ids")
-        if odd := [key for key, entry in found.items() if not _is_number(entry)]:
+        if odd := [key for key, entry in found.items() if "." not in key or not _is_number(entry)]:
             raise ValueError(f"{odd[0]} is no number")
         ledger.numbers = found
     except (OSError, ValueError) as error:

@@ -31,8 +31,11 @@ def inspect(ledger: Ledger) -> tuple[list[Fault], Places]:
     metrics, unread, faults = _metrics(ledger)
     read: dict[str, list[Number]] = {}  # id -> what the metric files say it is; several where an id is ambiguous
     for source, (metric, made) in metrics.items():
-        for key, entry in pointers.numbers(source, metric, made):
-            read.setdefault(key, []).append(entry)
+        try:
+            for key, entry in pointers.numbers(source, metric, made):
+                read.setdefault(key, []).append(entry)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            faults.append(Fault(source, "does not hold what a file of that name holds", parent(source)))
     pointed = any("at" in entry for key, entry in ledger.numbers.items() if not is_cost(key))
     places: Places = {}
     mended: dict[str, Number] = {}

@@ -4,13 +4,12 @@ Writes derived.json, the paired differences that are computed here, and numbers.
 source, at, receipt}.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from attribution import pointers
 from attribution.core.store import load_json, load_tensors, save_json
+from attribution.errors import StudyError
 from attribution.evaluation.intervals import difference
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
@@ -20,24 +19,44 @@ OUTPUTS = {"numbers.json": "tolerance", "derived.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
 ARRAYS = "arrays"  # the one input that holds replicates in place of metrics
 
-Arrays = Mapping[str, np.ndarray]
-
 
 def run(job: Job) -> None:
     """Numbers of all metric files, and paired differences of methods and dampings."""
     methods, coverage = sorted(job.spec["methods"]), job.spec["evaluation"]["coverage"]
-    pairs = {f"{a}_{b}": (a, b) for a, b in compared(methods, job.spec["evaluation"]["compare"])}
+    asked = compared(methods, job.spec["evaluation"]["compare"])
+    pairs = {f"{a}_{b}": (a, b) for a, b in asked}
+    if len(pairs) < len(asked):
+        raise StudyError("evaluation.compare: two pairs of methods have one name, as a_b and c, a and b_c have")
     records = {method: load_json(path) for method, path in zip(methods, job.inputs["lds"], strict=True)}
     arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs[ARRAYS], strict=True)}
+
+    def less(a: str, b: str, kind: str, target: str = "", to: str = "") -> dict[str, Any]:
+        """Method a less method b, or less b at the damping `to`, on the same resamples: {value, interval, n}."""
+        one, other = (_kinds(records[method], target)[kind] for method in (a, b))
+        end, at = f".{target}" if target else "", f"{to}_" if to else ""
+        spread = arrays[a][f"replicates_{kind}{end}"], arrays[b][f"replicates_{at}{kind}{end}"]
+        lds = (other[to] if to else other)["lds"]
+        return {"n": one["n"]} | difference(one["lds"], spread[0], lds, spread[1], coverage)
+
     derived = {
         "lds_difference": {
             pair: {
-                target or "loss": _differences(kinds, _of(records[b], target), arrays[a], arrays[b], end, coverage)
-                for target, kinds, end in _targets(records[a])
+                target or "loss": {kind: less(a, b, kind, target) for kind in _kinds(records[a], target)}
+                for target in ("", *records[a]["targets"])
             }
             for pair, (a, b) in pairs.items()
         },
-        "lds_tuning": {method: _tuning(records[method]["kinds"], arrays[method], coverage) for method in methods},
+        "lds_tuning": {
+            method: {
+                to: {
+                    kind: less(method, method, kind, to=to)
+                    for kind in _kinds(record)
+                    if record["kinds"][kind]["default"]
+                }
+                for to in ("default", "least")
+            }
+            for method, record in records.items()
+        },
     }
     save_json(job.out / pointers.DERIVED, derived)
     home = job.input("ceiling").parents[2]  # results/<study>, also where this job is run again elsewhere
@@ -60,49 +79,8 @@ def _asked(key: str, pairs: Mapping[str, Any]) -> bool:
     return family != "retrain_difference" or pair in pairs
 
 
-def _of(record: dict[str, Any], target: str | None) -> dict[str, Any]:
-    return record["kinds"] if target is None else record["targets"][target]
-
-
-def _targets(record: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any], str]]:
-    """Target, its kinds, and how the names of its replicates end; None and nothing for the loss."""
-    yield None, record["kinds"], ""
-    for target, kinds in record["targets"].items():
-        yield target, kinds, f".{target}"
-
-
-def _differences(a: dict, b: dict, spread_a: Arrays, spread_b: Arrays, end: str, coverage: float) -> dict[str, Any]:
-    """Kind -> {value, interval, n} of method a less method b, on the same resamples."""
-    return {
-        kind: {"n": a[kind]["n"]}
-        | difference(
-            a[kind]["lds"],
-            spread_a[f"replicates_{kind}{end}"],
-            b[kind]["lds"],
-            spread_b[f"replicates_{kind}{end}"],
-            coverage,
-        )
-        for kind in a
-    }
-
-
-def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
-    """What the chosen damping gains over the default one and the least: to -> kind -> {value, interval, n}."""
-    return {
-        to: {
-            kind: {"n": entry["n"]}
-            | difference(
-                entry["lds"],
-                spread[f"replicates_{kind}"],
-                entry[to]["lds"],
-                spread[f"replicates_{to}_{kind}"],
-                coverage,
-            )
-            for kind, entry in kinds.items()
-            if entry["default"] is not None
-        }
-        for to in ("default", "least")
-    }
+def _kinds(record: dict[str, Any], target: str = "") -> dict[str, Any]:
+    return record["targets"][target] if target else record["kinds"]
 
 
 if __name__ == "__main__":
