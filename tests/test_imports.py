@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = "attribution"
 
 LEVELS = [
-    {"errors"},
+    {"errors", "pointers"},
     {"workflow"},
     {"provenance"},
     {"core"},
@@ -36,7 +36,7 @@ ONLY_IN = {
     "rocrate": {"provenance"},
     "seaborn": {"reporting", "evaluation"},
 }
-LIGHT = {"errors", "workflow", "provenance"}
+LIGHT = {"errors", "pointers", "workflow", "provenance"}
 PARSERS = {"yaml", "jsonschema"}  # in workflow/config*.py only
 
 

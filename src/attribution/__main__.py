@@ -12,6 +12,7 @@ new method NAME  write a working attribution method and name it in a study
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from attribution.errors import StudyError
@@ -56,11 +57,14 @@ def main(arguments: list[str]) -> int:
     root = Path.cwd()
     try:
         if given.command == "audit":
+            from attribution.provenance.audit import audit as look
             from attribution.provenance.command import again, run
+            from attribution.reporting import remade
 
             if given.rerun is not None:
                 return again(root, given.target, given.rerun, given.seed, given.json)
-            return run(root, None if given.all else given.target, not given.chain, given.json)
+            looked = partial(look, hashed=not given.chain, made=remade.table)
+            return run(root, None if given.all else given.target, looked, given.json)
         if given.command in ("why", "cost"):
             from attribution.provenance import command
 

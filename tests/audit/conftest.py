@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from attribution.provenance import receipt
+from attribution import pointers
+from attribution.provenance import receipt, sums
 from attribution.reporting.publish import publish
 from attribution.workflow.dvc import file_md5
 
@@ -60,12 +61,28 @@ def dumped(value: Any) -> bytes:
 
 def scores(method: str, value: float) -> dict[str, Any]:
     default = {"lds": value - 0.1, "interval": [0.1, 0.9], "damping": 0.1}
-    entry = {"lds": value, "interval": [value - 0.11, value + 0.09], "selected_damping": 0.3, "default": default}
-    return {"kinds": {"heldout": entry}, "method": method}
+    least = {"lds": value - 0.2, "interval": [0.1, 0.9], "damping": 0.001}
+    entry = {"lds": value, "interval": [value - 0.11, value + 0.09], "selected_damping": 0.3, "n": {"queries": 3}}
+    return {"kinds": {"heldout": entry | {"default": default, "least": least}}, "targets": {}, "method": method}
 
 
-def build(root: Path) -> Path:
-    """The study, without git around it."""
+def differences(records: dict[str, Any]) -> dict[str, Any]:
+    """What the step `numbers` writes beside its numbers; the intervals stand for those of replicates."""
+
+    def less(one: float, other: float, interval: list[float]) -> dict[str, Any]:
+        return {"heldout": {"value": one - other, "interval": interval, "n": {"queries": 3}}}
+
+    kinds = {method: record["kinds"]["heldout"] for method, record in records.items()}
+    pair = less(kinds["a"]["lds"], kinds["b"]["lds"], [0.2, 0.4])
+    tuning = {
+        method: {to: less(kind["lds"], kind[to]["lds"], [0.05, 0.3]) for to in ("default", "least")}
+        for method, kind in kinds.items()
+    }
+    return {"lds_difference": {"a_b": {"loss": pair}}, "lds_tuning": tuning}
+
+
+def build(root: Path, pointed: bool = True) -> Path:
+    """The study, without git around it; not `pointed`: its numbers as they were before they had pointers."""
     (root / "data").mkdir(parents=True)
     (root / "data/digits.safetensors").write_bytes(bytes(range(200)))
     md5 = file_md5(root / "data/digits.safetensors")
@@ -81,24 +98,29 @@ def build(root: Path) -> Path:
     read = {"data": [at("data/images/train.safetensors")], "subsets": [at("design/full/subsets.safetensors")]}
     job(root, "models/full", "train", read, {"models.safetensors": b"weights", "log.jsonl": b'{"step": 1}\n'}, steps=10)
     numbers: dict[str, Any] = {}
-    for method, value in (("a", 0.71), ("b", 0.4)):
+    records = {"a": scores("a", 0.71), "b": scores("b", 0.4)}
+    made = {}
+    for method, record in records.items():
         model = {"model": [at("models/full/models.safetensors")]}
         job(root, f"scores/full/{method}", "score", model, {"scores.safetensors": method.encode() * 9}, of=method)
         scored = {"scores": [at(f"scores/full/{method}/scores.safetensors")]}
-        record = scores(method, value)
         files = {"lds.json": dumped(record), "lds.safetensors": b"replicates of " + method.encode()}
-        made = job(root, f"lds/{method}", "lds", scored, files, of=method)
-        origin = {"unit": "correlation", "source": at(f"lds/{method}/lds.json"), "receipt": made, "n": {"queries": 3}}
-        kind = record["kinds"]["heldout"]
-        numbers[f"lds.{method}.heldout"] = origin | {"value": value, "interval": kind["interval"]}
-        damping = {"value": 0.3, "interval": None, "unit": "damping"}
-        numbers[f"damping.{method}.heldout"] = origin | damping
-    pair = {"value": 0.71 - 0.4, "interval": [0.2, 0.4], "n": {"queries": 3}, "unit": "correlation"}
-    origin = {key: numbers["lds.a.heldout"][key] for key in ("source", "receipt")}
-    numbers["lds_difference.a_b.heldout"] = pair | origin
+        made[method] = job(root, f"lds/{method}", "lds", scored, files, of=method)
+        numbers |= pointers.numbers(at(f"lds/{method}/lds.json"), record, made[method])
     metrics = {"lds": [at(f"lds/{method}/lds.json") for method in "ab"]}
     metrics["arrays"] = [at(f"lds/{method}/lds.safetensors") for method in "ab"]
-    job(root, "summary/numbers", "numbers", metrics, {"numbers.json": dumped(numbers)})
+    derived, numbers_job = differences(records), ("summary/numbers", "numbers", metrics)
+    own = job(root, *numbers_job, {"numbers.json": b"{}"})
+    numbers |= pointers.numbers(at("summary/numbers/derived.json"), derived, own)
+    files = {"numbers.json": dumped(numbers), "derived.json": dumped(derived)}
+    if not pointed:
+        for key, entry in numbers.items():
+            del entry["at"]
+            if entry["source"].endswith("derived.json"):
+                method = "b" if ".b" in key else "a"
+                entry |= {"source": at(f"lds/{method}/lds.json"), "receipt": made[method]}
+        files = {"numbers.json": dumped(numbers)}
+    job(root, *numbers_job, files)
     of = {"numbers": [at("summary/numbers/numbers.json")], "claims": ["config/claims.yaml"]}
     job(root, "summary/tables", "tables", of, {"lds.md": TABLE.encode(), "lds.csv": b"a,0.71\nb,0.4\n"})
     job(root, "summary/figures", "figures", metrics, {"lds.png": b"\x89PNG of a and b", "lds.svg": b"<svg/>"})
@@ -134,6 +156,22 @@ def clone(here: Path) -> Path:
     shutil.rmtree(here / "data")
     shutil.rmtree(here / "results/demo")
     return here
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A plain clone of a study that was published before numbers had pointers."""
+    root = build(tmp_path / "older", pointed=False)
+    assert publish(root, "demo") == []
+    path = root / "results/published/demo/numbers.json"
+    numbers = json.loads(path.read_text())
+    for key in (key for key in numbers if key.startswith("cost.")):
+        del numbers[key]["at"]
+    path.write_bytes(dumped(numbers))
+    sums.write(path.parent)
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "results/demo")
+    return root
 
 
 @pytest.fixture

@@ -10,27 +10,31 @@ import pytest
 
 from attribution.__main__ import main
 from attribution.errors import StudyError
-from attribution.provenance import chain, tree
+from attribution.provenance import chain, since, tree
 from attribution.provenance.audit import audit, text
-from attribution.provenance.ledger import published_studies
+from attribution.provenance.ledger import load, published_studies
 from attribution.workflow.dvc import locked_md5
+from attribution.workflow.fingerprint import file_hash
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = {"lds.a.heldout", "lds.b.heldout", "damping.a.heldout", "damping.b.heldout", "lds_difference.a_b.heldout"}
-PLACES = {
-    "lds.a.heldout": "kinds.heldout.lds",
-    "lds.b.heldout": "kinds.heldout.lds",
-    "damping.a.heldout": "kinds.heldout.selected_damping",
-    "damping.b.heldout": "kinds.heldout.selected_damping",
-    "lds_difference.a_b.heldout": "lds.a.heldout - lds.b.heldout",
+SCORES = {
+    "lds.{}.heldout": "/kinds/heldout/lds",
+    "lds.{}_default.heldout": "/kinds/heldout/default/lds",
+    "damping.{}.heldout": "/kinds/heldout/selected_damping",
+    "damping.{}_default.heldout": "/kinds/heldout/default/damping",
+    "lds_tuning.{}.heldout": "/lds_tuning/{}/default/heldout/value",
+    "lds_tuning.{}_least.heldout": "/lds_tuning/{}/least/heldout/value",
 }
+PLACES = {key.format(method): at.format(method) for method in "ab" for key, at in SCORES.items()}
+PLACES["lds_difference.a_b.heldout"] = "/lds_difference/a_b/loss/heldout/value"
+NUMBERS = set(PLACES)
 
 
 def test_an_untouched_study_has_no_fault(here: Path) -> None:
     found = audit(here, "demo", published=True)
     assert found.faults == found.notes == []
     assert set(found.ledger.numbers) > NUMBERS
-    assert found.places == PLACES
+    assert {key: at for key, at in found.places.items() if not key.startswith("cost.")} == PLACES
     assert set(found.states.values()) == {"same"}
     assert found.level == "chain and local files"
     assert audit(here, "demo", published=False).faults == []
@@ -39,7 +43,7 @@ def test_an_untouched_study_has_no_fault(here: Path) -> None:
 def test_a_plain_clone_is_audited_by_what_git_holds(clone: Path) -> None:
     found = audit(clone, "demo", published=True)
     assert found.faults == []
-    assert found.places == PLACES
+    assert {key: at for key, at in found.places.items() if not key.startswith("cost.")} == PLACES
     assert found.level == "chain only"
     absent = {Path(path).name for path, state in found.states.items() if state == "absent"}
     assert absent == {name + ".safetensors" for name in ("train", "subsets", "models", "scores", "lds")} | {
@@ -64,7 +68,7 @@ def test_a_number_is_followed_to_the_data_set(clone: Path, monkeypatch, capsys) 
     assert main(["audit", "demo/lds.b.heldout"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "lds.b.heldout = 0.4 [0.29, 0.49] correlation over 3 queries"
-    assert lines[2] == "comes from results/demo/lds/b/lds.json: kinds.heldout.lds"
+    assert lines[2] == "comes from results/demo/lds/b/lds.json: /kinds/heldout/lds"
     assert "attribution.receipt` = '" in lines[3]
     assert [line.split("  (")[0] for line in lines[4:-1]] == [
         "results/demo/lds/b/lds.json",
@@ -183,6 +187,33 @@ def test_other_bytes_of_the_data_set_break_every_chain(clone: Path) -> None:
     assert set(numbers) == NUMBERS
 
 
+def test_code_and_config_that_changed_since_are_notes(clone: Path) -> None:
+    """The results stay what they were; a fault would blame every edit that comes after a study."""
+    (clone / "config/demo.yaml").write_text("seed: 0\n")
+    module = clone / "src/attribution/steps/some.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("x = 1\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(clone)]
+    for words in (["init", "-q"], ["add", "config"], ["commit", "-qm", "study"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    ledger = load(clone, "demo", published=True)
+    for entry in ledger.receipts.values():
+        entry["code"]["modules"] = {"attribution.steps.some": file_hash(module)}
+        entry["run"]["commit"] = commit
+    assert since.notes(ledger) == []
+    module.write_text("x = 1  # the same\n")
+    assert since.notes(ledger) == []
+    module.write_text("x = 2\n")
+    (clone / "config/demo.yaml").write_text("seed: 1\n")
+    code = "code: 1 modules are not as 10 jobs saw them, first: attribution.steps.some"
+    config = f"config/demo.yaml: is not as at the commit {commit[:12]}, at which jobs ran"
+    assert since.notes(ledger) == [code, config]
+    found = audit(clone, "demo", published=True)
+    assert found.faults == []
+    assert any(note.startswith("code: ") for note in found.notes)
+
+
 def test_dvc_lock_is_read_as_yaml_reads_it() -> None:
     for stage in ("digits", "cifar2"):
         path = f"data/{stage}.safetensors"
@@ -218,7 +249,9 @@ def test_everything_published_in_this_repository_holds() -> None:
     command = [sys.executable, "-S", "-m", "attribution", "audit", "--all", "--chain", "--json"]
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    assert {study["study"] for study in json.loads(done.stdout)["studies"]} == set(published_studies(ROOT))
+    studies = json.loads(done.stdout)["studies"]
+    assert {study["study"] for study in studies} == set(published_studies(ROOT))
+    assert all(study["placed"] == study["numbers"] > 500 for study in studies)
 
 
 def test_a_clone_without_published_studies_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attribution.errors import StudyError
-from attribution.reporting import ablation, ablation_numbers
-from attribution.reporting.numbers import assemble
+from attribution.reporting import ablation
+from attribution.reporting.numbers import of_file
 from attribution.reporting.style import save
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def record():
 
 
 def numbers():
-    return assemble([ablation_numbers.ablation_numbers(record(), "results/s/ablation/all/ablation.json", "id")])
+    return of_file(record(), "results/s/ablation/all/ablation.json", "id")
 
 
 def test_numbers():
@@ -48,7 +48,7 @@ def test_a_value_that_is_no_number_is_refused():
     bad = record()
     bad["quality_real"] = float("nan")
     with pytest.raises(StudyError, match="not a finite number"):
-        ablation_numbers.ablation_numbers(bad, "file", "id")
+        of_file(bad, "results/s/ablation/all/ablation.json", "id")
 
 
 def test_table():

@@ -29,7 +29,7 @@ FILE = Path(__file__).parents[2] / "config/claims.yaml"
 
 
 def entry(value: float, interval: list | None) -> dict:
-    return number(value, interval, {"queries": 5}, "correlation", "a.json", "r")
+    return number(value, interval, {"queries": 5}, "correlation", "a.json", "r", "/a")
 
 
 def claim(*holds: str, **changes) -> dict:

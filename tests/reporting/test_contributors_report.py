@@ -3,8 +3,7 @@
 import numpy as np
 
 from attribution.reporting import contributors
-from attribution.reporting.contributors_numbers import contributors_numbers
-from attribution.reporting.numbers import assemble
+from attribution.reporting.numbers import of_file
 from attribution.reporting.style import save
 
 MEASURE = {"value": 0.5, "interval": [0.4, 0.6], "n": {"coalitions": 5}}
@@ -24,7 +23,7 @@ def record():
 
 
 def numbers():
-    return assemble([contributors_numbers(record(), "results/s/contributors/all/contributors.json", "id")])
+    return of_file(record(), "results/s/contributors/all/contributors.json", "id")
 
 
 def test_numbers():

@@ -5,7 +5,8 @@ from attribution.reporting.numbers import number
 
 
 def entry(value: float) -> dict:
-    return number(value, [value - 0.1, value + 0.1], {"queries": 5, "subsets": 8}, "correlation", "file", "receipt")
+    interval, n = [value - 0.1, value + 0.1], {"queries": 5, "subsets": 8}
+    return number(value, interval, n, "correlation", "file", "receipt", "/a")
 
 
 NUMBERS = {

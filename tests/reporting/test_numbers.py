@@ -2,28 +2,19 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from attribution import pointers
+from attribution.core.store import load_json
 from attribution.errors import StudyError
 from attribution.evaluation.removal import compare
-from attribution.reporting.numbers import (
-    assemble,
-    ceiling_numbers,
-    check_id,
-    control_numbers,
-    cost_numbers,
-    difference_numbers,
-    lds_numbers,
-    number,
-    overestimate_numbers,
-    prevalence_numbers,
-    removal_numbers,
-    show,
-    tuning_numbers,
-)
+from attribution.provenance.ledger import published_studies
+from attribution.reporting.names import KINDS
+from attribution.reporting.numbers import assemble, check_id, cost_numbers, number, of_file, show
 from attribution.reporting.tables import (
     lds_csv,
     lds_markdown,
@@ -34,6 +25,7 @@ from attribution.reporting.tables import (
     targets_markdown,
 )
 
+ROOT = Path(__file__).parents[2]
 N = {"queries": 50, "subsets": 32}
 
 
@@ -42,17 +34,58 @@ def entry(lds: float, damping: float | None) -> dict:
     return {"lds": lds, "interval": [lds - 0.04, lds + 0.04], "n": N, "selected_damping": damping, "default": default}
 
 
+def scored(method: str, kinds: dict, receipt: str = "r") -> dict:
+    return of_file({"kinds": kinds, "targets": {}}, f"results/s/lds/{method}/lds.json", receipt)
+
+
 def study() -> dict:
+    ceiling = {k: {"ceiling": 0.9, "interval": [0.88, 0.92], "n": N} for k in ("heldout", "training")}
     return assemble(
         [
-            lds_numbers("trak", {"heldout": entry(0.5, 1.0), "training": entry(0.7, 1.0)}, "trak.json", "t1"),
-            lds_numbers("ekfac", {"heldout": entry(0.6841, 0.01), "training": entry(0.8, 0.001)}, "ekfac.json", "e1"),
-            lds_numbers("pixel_l2", {"heldout": entry(0.4, None), "training": entry(0.75, None)}, "p.json", "p1"),
-            ceiling_numbers(
-                {k: {"ceiling": 0.9, "interval": [0.88, 0.92], "n": N} for k in ("heldout", "training")}, "c.json", "c1"
-            ),
+            scored("trak", {"heldout": entry(0.5, 1.0), "training": entry(0.7, 1.0)}),
+            scored("ekfac", {"heldout": entry(0.6841, 0.01), "training": entry(0.8, 0.001)}, "e1"),
+            scored("pixel_l2", {"heldout": entry(0.4, None), "training": entry(0.75, None)}),
+            of_file({"ceiling": {"kinds": ceiling}, "control": None}, "results/s/ceiling/all/ceiling.json", "c1"),
         ]
     )
+
+
+def published() -> list[str]:
+    return published_studies(ROOT)
+
+
+@pytest.mark.parametrize("study", published())
+def test_metric_files_that_were_published_give_the_numbers_that_were_published(study: str) -> None:
+    """Each at a pointer of its own; what the step `numbers` computes itself, and costs, have no such file there."""
+    place = ROOT / "results/published" / study
+    numbers = load_json(place / "numbers.json")
+    found = {}
+    for path in sorted((place / "metrics").rglob("*.json")):
+        inner = path.relative_to(place / "metrics")
+        made = load_json(place / "receipts" / inner.parent / "receipt.json")["id"]
+        metric, source = load_json(path), f"results/{study}/{inner.as_posix()}"
+        for key, entry in of_file(metric, source, made).items():
+            assert pointers.resolve(metric, entry["at"]) == entry["value"]
+            found[key] = entry
+    assert len({(entry["source"], entry["at"]) for entry in found.values()}) == len(found)
+    computed = {key for key in numbers if key.startswith(("cost.", "lds_difference.", "lds_tuning."))}
+    gathered = {key: entry for key, entry in numbers.items() if key not in computed}
+    assert len(gathered) > 500
+    assert {key: {name: found[key][name] for name in entry} for key, entry in gathered.items()} == gathered
+    assert {key for key in found if not key.startswith("retrain_difference.")} <= numbers.keys()
+
+
+def test_a_pointer_is_escaped_and_followed() -> None:
+    metric = {"lds_difference": {"a/b~c": {"loss": {"heldout": {"value": 0.1, "interval": [0.0, 0.2], "n": N}}}}}
+    ((_, entry),) = pointers.numbers("results/s/summary/numbers/derived.json", metric, "r")
+    assert entry["at"] == "/lds_difference/a~1b~0c/loss/heldout/value"
+    assert pointers.resolve(metric, entry["at"]) == 0.1
+    assert pointers.resolve([{"a": [3, 5]}], "/0/a/1") == 5
+    assert pointers.resolve({"a": 1}, "/a/b") is pointers.resolve({"a": [1]}, "/a/7") is None
+
+
+def test_kinds_are_named_once() -> None:
+    assert tuple(KINDS) == pointers.KINDS
 
 
 @pytest.mark.parametrize(
@@ -89,19 +122,19 @@ def test_bad_ids(key: str) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None, "0.5", True])
 def test_no_number_no_report(bad: object) -> None:
     with pytest.raises(StudyError, match="not a finite number"):
-        number(bad, None, N, "correlation", "a.json", "r1")
+        number(bad, None, N, "correlation", "a.json", "r1", "/a")
     with pytest.raises(StudyError, match="interval"):
-        number(0.5, [bad, 0.6], N, "correlation", "a.json", "r1")
+        number(0.5, [bad, 0.6], N, "correlation", "a.json", "r1", "/a")
 
 
 def test_number_needs_its_origin_and_its_counts() -> None:
     with pytest.raises(StudyError, match="receipt"):
-        number(0.5, None, N, "correlation", "a.json", "")
+        number(0.5, None, N, "correlation", "a.json", "", "/a")
     with pytest.raises(StudyError, match="upside down"):
-        number(0.5, [0.6, 0.4], N, "correlation", "a.json", "r1")
+        number(0.5, [0.6, 0.4], N, "correlation", "a.json", "r1", "/a")
     for n in ({}, {"queries": 0}, {"queries": 2.5}):
         with pytest.raises(StudyError, match="positive whole counts"):
-            number(0.5, None, n, "correlation", "a.json", "r1")
+            number(0.5, None, n, "correlation", "a.json", "r1", "/a")
 
 
 def test_numbers_of_a_method() -> None:
@@ -113,7 +146,8 @@ def test_numbers_of_a_method() -> None:
         "interval": [pytest.approx(0.6441), pytest.approx(0.7241)],
         "n": N,
         "unit": "correlation",
-        "source": "ekfac.json",
+        "source": "results/s/lds/ekfac/lds.json",
+        "at": "/kinds/heldout/lds",
         "receipt": "e1",
     }
     assert numbers["lds.ekfac_default.heldout"]["value"] == pytest.approx(0.6341)
@@ -123,35 +157,43 @@ def test_numbers_of_a_method() -> None:
 
 
 def test_an_id_comes_once() -> None:
-    part = lds_numbers("trak", {"heldout": entry(0.5, 1.0)}, "a.json", "r1")
-    with pytest.raises(StudyError, match=r"damping.trak.heldout is reported twice, from a.json and a.json"):
+    part = scored("trak", {"heldout": entry(0.5, 1.0)})
+    with pytest.raises(StudyError, match=r"damping.trak.heldout is reported twice, from .*lds.json and .*lds.json"):
         assemble([part, dict(sorted(part.items()))])
 
 
 def test_differences_costs_and_control() -> None:
-    difference = {"heldout": {"value": 0.1, "interval": [0.05, 0.15], "n": N}}
-    assert set(difference_numbers("ekfac", "trak", difference, "d.json", "r")) == {"lds_difference.ekfac_trak.heldout"}
-    cost = cost_numbers({"train": 123.4}, {"train": 4}, "receipts", {"train": "r9"})
+    difference = {"value": 0.1, "interval": [0.05, 0.15], "n": N}
+    gain = {"value": 0.4, "interval": [0.3, 0.5], "n": N}
+    derived = {
+        "lds_difference": {"ekfac_trak": {"loss": {"heldout": difference}, "elbo": {"heldout": gain}}},
+        "lds_tuning": {"trak": {"default": {"heldout": difference}, "least": {"heldout": gain}}},
+    }
+    found = of_file(derived, "results/s/summary/numbers/derived.json", "r")
+    assert {key: (entry["value"], entry["at"]) for key, entry in found.items()} == {
+        "lds_difference.ekfac_trak.heldout": (0.1, "/lds_difference/ekfac_trak/loss/heldout/value"),
+        "lds_difference.ekfac_trak.heldout.elbo": (0.4, "/lds_difference/ekfac_trak/elbo/heldout/value"),
+        "lds_tuning.trak.heldout": (0.1, "/lds_tuning/trak/default/heldout/value"),
+        "lds_tuning.trak_least.heldout": (0.4, "/lds_tuning/trak/least/heldout/value"),
+    }
+    cost = cost_numbers({"train": 123.4}, {"train": 4}, "results/s/**/receipt.json", {"train": "r9"})
     assert cost["cost.train.seconds"]["n"] == {"jobs": 4}
+    assert cost["cost.train.seconds"]["at"] == "/run/seconds"
     both = {"value": 0.8, "interval": [0.7, 0.9]}
-    worth = {"value": 5.9, "interval": [3.0, None]}
-    control = control_numbers(
-        {
-            "heldout": {"crn": both, "own": both, "equivalent_replicates": worth, "n": N},
-            "training": {
-                "crn": both,
-                "own": both,
-                "equivalent_replicates": {"value": None, "interval": [2, None]},
-                "n": N,
-            },
-        },
-        "s.json",
-        "r",
-    )
+    unsure = {"value": 3.0, "interval": [None, None]}
+    never = {"value": None, "interval": [2, None]}
+    kinds = {
+        "heldout": {"crn": both, "own": both, "equivalent_replicates": both | {"interval": [3.0, None]}, "n": N},
+        "training": {"crn": both, "own": both, "equivalent_replicates": never, "n": N},
+        "generated": {"crn": both, "own": both, "equivalent_replicates": unsure, "n": N},
+    }
+    record = {"ceiling": {"kinds": {}}, "control": {"kinds": kinds}}
+    control = of_file(record, "results/s/ceiling/all/ceiling.json", "r")
     assert control["reliability.equivalent_replicates.heldout"]["interval"] == [3.0, None]
+    assert control["reliability.equivalent_replicates.generated"]["interval"] is None
     assert "reliability.equivalent_replicates.training" not in control
     assert "reliability.own.training" in control
-    assemble([control, cost])
+    assemble([control, cost, found])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +207,7 @@ def test_differences_costs_and_control() -> None:
     ],
 )
 def test_show(value: float, interval: list | None, unit: str, text: str) -> None:
-    assert show(number(value, interval, N, unit, "a.json", "r")) == text
+    assert show(number(value, interval, N, unit, "a.json", "r", "/a")) == text
 
 
 def test_table_is_ordered_by_training_score_and_keeps_full_precision() -> None:
@@ -195,9 +237,7 @@ def test_markdown_table() -> None:
 
 def test_variants_stay_out_of_the_table_of_methods() -> None:
     other = {"heldout": entry(0.6, 1.0), "training": entry(0.6, 1.0)}
-    variants = [
-        lds_numbers(name, other, "v.json", "v1") for name in ("ekfac_loss", "trak_count", "abu_plus", "ensemble_trak")
-    ]
+    variants = [scored(name, other) for name in ("ekfac_loss", "trak_count", "abu_plus", "ensemble_trak")]
     numbers = assemble([study(), *variants])
     shown = [line.split(" | ")[0] for line in methods_markdown(numbers).splitlines()[2:]]
     assert shown == ["| EK-FAC", "| Pixel distance", "| TRAK", "| AbU+", "| TRAK, ensemble", "| *Ceiling*"]
@@ -212,18 +252,10 @@ def test_a_method_named_default_is_not_taken_for_a_variant() -> None:
         methods({key: value for key, value in numbers.items() if "ceiling" in key})
 
 
-def test_tuning_is_told_against_the_default_and_the_least_damping() -> None:
-    gains = {"default": {"value": 0.1, "interval": [0.05, 0.15]}, "least": {"value": 0.4, "interval": [0.3, 0.5]}}
-    numbers = tuning_numbers("trak", {"heldout": gains | {"n": N}}, "t.json", "r")
-    assert numbers["lds_tuning.trak.heldout"]["value"] == 0.1
-    assert numbers["lds_tuning.trak_least.heldout"]["interval"] == [0.3, 0.5]
-    assemble([numbers])
-
-
 def test_overestimates_prevalence_and_removals() -> None:
     measured = {"value": 0.25, "interval": [0.2, 0.3]}
     record = {"predicted": measured, "slope": {"value": 3.0, "interval": [2.0, 4.0]}, "n": N}
-    over = overestimate_numbers({"ekfac": {"heldout": record}}, "o.json", "r")
+    over = of_file({"ekfac": {"heldout": record}}, "overestimate.json", "r")
     assert over.keys() == {"overestimate.ekfac.heldout.predicted", "overestimate.ekfac.heldout.slope"}
     assert over["overestimate.ekfac.heldout.slope"]["unit"] == "slope"
 
@@ -233,7 +265,7 @@ def test_overestimates_prevalence_and_removals() -> None:
         "methods": {"tracin": {"heldout": lists | {"distinct": 0.5, "most": 0.125}}},
         "differences": {"retrac_tracin": {"heldout": lists}},
     }
-    shared = prevalence_numbers(step, "p.json", "r")
+    shared = of_file(step, "prevalence.json", "r")
     assert {key: entry["value"] for key, entry in shared.items()} == {
         "prevalence.tracin.heldout.overlap": 0.25,
         "prevalence.tracin.heldout.distinct": 0.5,
@@ -246,14 +278,12 @@ def test_overestimates_prevalence_and_removals() -> None:
 
     increases = {"ekfac": np.array([3.0, 4.0]), "trak": np.array([1.0, 3.0]), "random": np.array([0.0, 1.0])}
     compared = compare(increases, "random", 0, 50, 0.9)
-    pairs = [("ekfac", "trak"), ("ekfac", "pixel_l2")]
-    removed = removal_numbers({"2": {"all": compared, "heldout": compared}}, pairs, "r.json", "r")
+    removed = of_file({"percents": {"2": {"all": compared, "heldout": compared}}}, "removal.json", "r")
     assert removed["retrain_difference.ekfac_trak.k2"]["value"] == 1.5
     assert removed["retrain_difference.ekfac_trak.k2"]["interval"][0] >= 1.0  # paired; apart they reach to 0
     assert removed["retrain_difference.ekfac_trak.k2.heldout"]["n"] == {"queries": 2}
     assert removed["retrain_without_top.ekfac_over_random.k2"]["value"] == 3.0
     assert "retrain_without_top.random_over_random.k2" not in removed
-    assert not [key for key in removed if "pixel" in key]  # not among the removals
     assemble([over, shared, removed])
 
 
@@ -261,7 +291,7 @@ def test_targets_beside_each_other() -> None:
     numbers = study()
     for method, value in (("trak", 0.9), ("ekfac", 0.3)):
         for kind in ("heldout", "training"):
-            found = number(value, [value - 0.1, value + 0.1], N, "correlation", "a.json", "r")
+            found = number(value, [value - 0.1, value + 0.1], N, "correlation", "a.json", "r", "/a")
             numbers[f"lds.{method}.{kind}.loss_at_500"] = found
     assert targets_markdown(numbers).splitlines() == [
         "| LDS, held-out / training | Loss | Loss at t = 500 |",

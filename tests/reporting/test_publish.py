@@ -10,6 +10,7 @@ from attribution.core.store import save_json
 from attribution.errors import StudyError
 from attribution.provenance import receipt
 from attribution.provenance.marks import pages
+from attribution.reporting.numbers import of_file
 from attribution.reporting.publish import publish, published, tables
 from attribution.reporting.readme import stale, update
 
@@ -45,10 +46,10 @@ def job(root: Path, folder: str, files: dict[str, str], step: str, read: tuple[s
 def root(tmp_path: Path) -> Path:
     job(tmp_path, "gradients/full/train/loss/000_499", {"gradients.safetensors": "g"}, "gradients")
     gradients = "gradients/full/train/loss/000_499/gradients.safetensors"
-    origin = job(tmp_path, "lds/ekfac", {"lds.json": "{}"}, "lds", (gradients,))
-    entry = {"value": 0.5, "interval": [0.4, 0.6], "n": {"queries": 2}, "unit": "correlation"}
-    entry |= {"source": "results/demo/lds/ekfac/lds.json", "receipt": origin}
-    numbers = json.dumps({"lds.ekfac.heldout": entry}, indent=2, sort_keys=True) + "\n"
+    metric = {"kinds": {"heldout": {"lds": 0.5, "interval": [0.4, 0.6], "n": {"queries": 2}}}}
+    origin = job(tmp_path, "lds/ekfac", {"lds.json": json.dumps(metric)}, "lds", (gradients,))
+    entries = of_file(metric, "results/demo/lds/ekfac/lds.json", origin)
+    numbers = json.dumps(entries, indent=2, sort_keys=True) + "\n"
     job(tmp_path, "summary/numbers", {"numbers.json": numbers}, "numbers", ("lds/ekfac/lds.json",))
     made = {"lds.md": "| |\n", "claims.md": "| Claim |\n| :-- |\n"}
     job(tmp_path, "summary/tables", made, "tables", ("summary/numbers/numbers.json",))

@@ -9,7 +9,7 @@ from attribution.reporting.tables import lds_markdown
 
 
 def entry(value: float, interval: list | None = None, unit: str = "correlation") -> dict:
-    return number(value, interval, {"queries": 5}, unit, "a.json", "r")
+    return number(value, interval, {"queries": 5}, unit, "a.json", "r", "/a")
 
 
 NUMBERS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attribution.core.store import load_tensors
-from attribution.reporting.unlearning_numbers import counterfactual_numbers
+from attribution.reporting.numbers import of_file
 
 BASE = "leave0_random"
 
@@ -59,7 +59,7 @@ def test_records_and_numbers(study) -> None:
     assert difference["value"] == pytest.approx(effects[0] - effects[1])
     assert record["joint_difference"]["trak_random"]["ssim"]["n"] == {"targets": 2, "models": 2}
     assert record["noise_floor"]["pixel_l2"]["value"] > 0
-    found = counterfactual_numbers(record, "file", "receipt")
+    found = of_file(record, "counterfactual.json", "receipt")
     assert found["leave_k_out.trak.pixel_l2"]["value"] == pytest.approx(
         record["leave_k_out"]["trak"]["pixel_l2"]["effect"]["value"]
     )

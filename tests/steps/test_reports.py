@@ -154,7 +154,8 @@ def test_differences_are_of_every_target_and_of_each_pair_once(study: Path) -> N
             each = [found[f"lds.{method}.{kind}{target}"]["value"] for method in ("ekfac", "trak")]
             entry = found[f"lds_difference.ekfac_trak.{kind}{target}"]
             assert entry["value"] == pytest.approx(each[0] - each[1])
-            assert (entry["source"], entry["receipt"]) == (f"{study}/lds/ekfac/lds.json", "id of lds/ekfac")
+            assert (entry["source"].rpartition("/")[2], entry["receipt"]) == ("derived.json", "numbers")
+            assert entry["at"] == f"/lds_difference/ekfac_trak/{target[1:] or 'loss'}/{kind}/value"
     assert found["lds_difference.ekfac_ekfac_elbo.heldout"]["interval"][0] > 0
     assert found["lds_difference.ekfac_ekfac_elbo.heldout.elbo"]["interval"][1] < 0
     assert found["lds_tuning.trak.heldout"]["value"] == pytest.approx(

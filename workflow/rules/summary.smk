@@ -17,6 +17,7 @@ rule numbers:
         contributors=of_section("results/{study}/contributors/all/contributors.json", "contributors"),
     output:
         numbers="results/{study}/summary/numbers/numbers.json",
+        derived="results/{study}/summary/numbers/derived.json",
         receipt="results/{study}/summary/numbers/receipt.json",
     log:
         "results/{study}/logs/numbers.log",

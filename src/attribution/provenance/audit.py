@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attribution.provenance import chain, files, marks, sums, values
+from attribution.provenance import chain, files, marks, since, sums, values
 from attribution.provenance.ledger import NUMBERS, Fault, Ledger, load
 
 WIDTH = 118
@@ -38,8 +38,15 @@ class Audit:
         return [(fault, values.below(self.ledger, fault, cones)) for fault in self.faults]
 
 
-def audit(root: Path, study: str, published: bool, hashed: bool = True) -> Audit:
-    """Hold a study against its receipts. Raises StudyError where there is no such study."""
+def none(_root: Path, _name: str, _numbers: dict[str, Any]) -> None:
+    """No table is made anew."""
+
+
+def audit(root: Path, study: str, published: bool, hashed: bool = True, made: marks.Made = none) -> Audit:
+    """Hold a study against its receipts. Raises StudyError where there is no such study.
+
+    `made` makes the tables of pages that no study publishes as files.
+    """
     ledger = load(root, study, published)
     found = Audit(ledger, hashed)
     links, found.notes = chain.inspect(ledger)
@@ -48,10 +55,21 @@ def audit(root: Path, study: str, published: bool, hashed: bool = True) -> Audit
     listed = sums.check(ledger) if published else []
     if any(fault.numbers for fault in counted):  # the numbers are named: the file that holds them need not be
         listed = [fault for fault in listed if fault.where != ledger.shown(ledger.numbers_path())]
-    marked = marks.check(root, study, ledger.numbers) if published else []
-    faults = [*broken, *links, *counted, *listed, *(Fault(where, what, "", True, of) for where, what, of in marked)]
+    marked = marks.check(root, study, ledger.numbers, made) if published else []
+    own = [fault for fault in counted if fault.numbers and not all(map(values.is_cost, fault.numbers))]
+    rest = [fault for fault in counted if fault not in own]  # costs, which a receipt that was edited changes
+    paged = [Fault(where, what, "", True, of) for where, what, of in marked]
+    faults = [
+        *own,
+        *ledger.faults,
+        *broken,
+        *links,
+        *rest,
+        *listed,
+        *paged,
+    ]  # what was edited first, then what it breaks
     found.faults, left = _of_the_study(ledger, faults)
-    found.notes += left
+    found.notes += [*left, *since.notes(ledger)]
     return found
 
 
@@ -106,6 +124,7 @@ def record(found: Audit) -> dict[str, Any]:
         "level": found.level,
         "ok": not found.faults,
         "numbers": len(found.ledger.numbers),
+        "placed": len(found.places),
         "receipts": len(found.ledger.receipts),
         "files": dict(sorted(found.states.items())),
         "broken": [
@@ -116,11 +135,11 @@ def record(found: Audit) -> dict[str, Any]:
 
 
 def _measured(found: Audit) -> str:
-    costs = sum(key.startswith("cost.") for key in found.ledger.numbers)
-    parts = [f"{len(found.places)} found in their metric files, {costs} summed again over receipts"]
-    if rest := len(found.ledger.numbers) - len(found.places) - costs:
-        parts.append(f"{rest} whose metric files do not show them here (their file's hash holds)")
-    return ", ".join(parts)
+    """How many numbers stand where their pointers lead."""
+    costs = sum(map(values.is_cost, found.ledger.numbers))
+    left = len(found.ledger.numbers) - len(found.places)
+    said = f"{len(found.places) - costs} in their metric files, {costs} as sums over receipts"
+    return f"{f'all but {left}' if left else 'all'} placed: {said}"
 
 
 def _grouped(notes: list[str]) -> list[str]:

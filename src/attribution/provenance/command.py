@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from attribution.workflow.spec import nearest
 
 NUMBER = re.compile(r"(?:(?P<study>[a-z][a-z0-9_]*)/)?(?P<key>[a-z][a-z0-9_]*(?:\.[a-z0-9_]+){1,3})")
 STUDY = re.compile(r"[a-z][a-z0-9_]*")
+Look = Callable[[Path, str, bool], Audit]  # audit.audit of root, study and whether it is the published one
 
 
-def run(root: Path, target: str | None, hashed: bool, machine: bool) -> int:
-    """Print what was found; 0 where every link holds, else 1 with the first broken link on stderr.
+def run(root: Path, target: str | None, look: Look, machine: bool) -> int:
+    """Print what `look` found; 0 where every link holds, else 1 with the first broken link on stderr.
 
     Raises StudyError where there is nothing of that name.
     """
@@ -30,12 +32,12 @@ def run(root: Path, target: str | None, hashed: bool, machine: bool) -> int:
         studies = published_studies(root)
         if not studies:
             raise StudyError(f"{PUBLISHED}: no study is published here; name one that has run: audit <study>")
-        return _tell([audit.audit(root, study, True, hashed) for study in studies], machine)
+        return _tell([look(root, study, True) for study in studies], machine)
     if (match := NUMBER.fullmatch(target)) and not (root / target).exists():
-        return _number(root, match["study"] or DEFAULT, match["key"], hashed, machine)
+        return _number(root, match["study"] or DEFAULT, match["key"], look, machine)
     if STUDY.fullmatch(target) and not (root / target).exists():
-        return _tell([audit.audit(root, target, is_published(root, target), hashed)], machine)
-    return _path(root, target, hashed, machine)
+        return _tell([look(root, target, is_published(root, target))], machine)
+    return _path(root, target, look, machine)
 
 
 def again(root: Path, target: str | None, count: int, seed: int | None, machine: bool) -> int:
@@ -85,8 +87,8 @@ def cost(root: Path, study: str, machine: bool) -> int:
     return 0
 
 
-def _number(root: Path, study: str, key: str, hashed: bool, machine: bool) -> int:
-    found = audit.audit(root, study, is_published(root, study), hashed)
+def _number(root: Path, study: str, key: str, look: Look, machine: bool) -> int:
+    found = look(root, study, is_published(root, study))
     if key not in found.ledger.numbers:
         known = nearest(key, list(found.ledger.numbers))
         place = found.ledger.shown(found.ledger.numbers_path())
@@ -95,7 +97,7 @@ def _number(root: Path, study: str, key: str, hashed: bool, machine: bool) -> in
     return _one(found, tree.of_number(found, key), values.roots(found.ledger, key), {"number": key}, machine)
 
 
-def _path(root: Path, target: str, hashed: bool, machine: bool) -> int:
+def _path(root: Path, target: str, look: Look, machine: bool) -> int:
     """A file or folder of a study, published or not: results/<study>/... or results/published/<study>/..."""
     path = (root / target).resolve()
     if not path.is_relative_to(root.resolve() / "results"):
@@ -104,10 +106,10 @@ def _path(root: Path, target: str, hashed: bool, machine: bool) -> int:
     published = words[:1] == ("published",)
     words = words[1:] if published else words
     if not words:
-        return run(root, None, hashed, machine)
+        return run(root, None, look, machine)
     study, inner = words[0], list(words[1:])
     here = published or not (root / "results" / study).is_dir()
-    found = audit.audit(root, study, here, hashed)
+    found = look(root, study, here)
     if not inner:
         return _tell([found], machine)
     if published:

@@ -7,6 +7,7 @@ error: an auditor names what is broken and goes on.
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,6 +61,11 @@ class Ledger:
         """results/<study>, the root of the paths in receipts."""
         return f"results/{self.study}"
 
+    @cached_property
+    def sources(self) -> set[str]:
+        """The folders of the jobs that numbers come from."""
+        return {PurePosixPath(entry["source"]).parent.as_posix() for entry in self.numbers.values()}
+
     @property
     def shelf(self) -> Path:
         """The folder that the ledger was read from."""
@@ -77,7 +83,7 @@ class Ledger:
     def copy(self, path: str) -> Path | None:
         """Where a published study keeps its copy of an output; None where it keeps none."""
         inner = PurePosixPath(path).relative_to(self.home)
-        if not self.published or inner.parent.as_posix() == NUMBERS:
+        if not self.published or inner.as_posix() == f"{NUMBERS}/numbers.json":
             return None
         place = COPIES.get(inner.parent.as_posix())
         return self.shelf / place / inner.name if place else self.shelf / "metrics" / inner
@@ -110,7 +116,10 @@ def load(root: Path, study: str, published: bool) -> Ledger:
     for path in sorted(base.glob(f"**/{receipt.NAME}")):
         folder = f"{ledger.home}/{path.parent.relative_to(base).as_posix()}"
         try:
-            ledger.receipts[folder] = shaped(json.loads(path.read_text(encoding="utf-8")))
+            entry = shaped(json.loads(path.read_text(encoding="utf-8")))
+            if strays := [item["path"] for item in entry["outputs"] if not _lies_in(item["path"], folder)]:
+                raise ValueError(f"of another job: it lies in another folder than its output {strays[0]}")
+            ledger.receipts[folder] = entry
         except (OSError, ValueError) as error:
             what = f"unreadable or damaged ({' '.join(str(error).split())[:100]})"
             ledger.faults.append(Fault(ledger.shown(path), what, folder, True))
@@ -146,14 +155,20 @@ def _read_numbers(ledger: Ledger) -> None:
         return  # an unfinished study has no numbers yet
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not all(_is_number(entry) for entry in found.values()):
+        if not isinstance(found, dict):
             raise ValueError("not numbers by their ids")
+        if odd := [key for key, entry in found.items() if "." not in key or not _is_number(entry)]:
+            raise ValueError(f"{odd[0]} is no number")
         ledger.numbers = found
     except (OSError, ValueError) as error:
         what = f"unreadable or damaged ({' '.join(str(error).split())[:100]})"
         ledger.faults.append(Fault(ledger.shown(path), what, folder, True))
 
 
+def _lies_in(path: str, folder: str) -> bool:
+    return PurePosixPath(path).parent.as_posix() == folder
+
+
 def _is_number(entry: Any) -> bool:
     texts = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("source", "receipt", "unit"))
-    return texts and isinstance(entry.get("value"), int | float) and "interval" in entry
+    return texts and isinstance(entry.get("value"), int | float)

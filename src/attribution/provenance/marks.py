@@ -1,26 +1,36 @@
 """What README and the pages of docs/ say of published numbers, read with the standard library alone.
 
 Between marks stand numbers, `<!-- n:lds.ekfac.heldout -->0.71<!-- /n -->`, and tables, `<!-- table:lds -->`; a number
-must be the published one, rounded as it is written, a table must have the cells of the file that was published. (The
-command `readme` renews both; this only reads, and shares no code with it.)
+must be the published one, rounded as it is written, a table, labels and all, the file that was published, or what the
+caller makes of the published numbers. A comment that looks like a mark and is none, or names no published study, is a
+fault: what it was to guard is not guarded. (The command `readme` renews both; this only reads, and shares no code with
+it.)
 """
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attribution.provenance.ledger import PUBLISHED
+from attribution.errors import StudyError
+from attribution.provenance.ledger import PUBLISHED, published_studies
 
 DEFAULT = "digits"  # the study that pages name without a prefix
-_NUMBER = re.compile(r"<!-- n:(\S+) -->(.*?)<!-- /n -->", re.DOTALL)
-_TABLE = re.compile(r"<!-- table:(\S+) -->\n(.*?)<!-- /table -->", re.DOTALL)
+Problem = tuple[str, str, tuple[str, ...]]  # where, what, numbers
+Made = Callable[[Path, str, dict[str, dict[str, Any]]], str | None]  # of root, name and numbers: a table, if it is one
+_NUMBER = re.compile(r"<!-- n:([\w./]+) -->((?:(?!<!--).)*)<!-- /n -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- table:([\w./]+) -->\n((?:(?!<!--).)*)<!-- /table -->", re.DOTALL)
+_LIKE_A_MARK = re.compile(r"<!--\s*(?:/|\S*\s*:).*?-->", re.DOTALL)
 _WRITTEN = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 _UNITS = (("%", 100.0), (r"\d\s*min", 1 / 60), (r"\d\s*h", 1 / 3600))
 
 
-def check(root: Path, study: str, numbers: dict[str, dict[str, Any]]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(where, what, numbers) for each marked number or table of a study in a page that is not as published."""
-    return [problem for path in pages(root) for problem in _check(path, root, study, numbers)]
+def check(root: Path, study: str, numbers: dict[str, dict[str, Any]], made: Made) -> list[Problem]:
+    """(where, what, numbers) for each marked number or table of a study in a page that is not as published, and for
+    each mark that is none or names no published study.
+    """
+    known = set(published_studies(root))
+    return [problem for path in pages(root) for problem in _check(path, root, study, known, numbers, made)]
 
 
 def pages(root: Path) -> list[Path]:
@@ -29,34 +39,53 @@ def pages(root: Path) -> list[Path]:
 
 
 def _check(
-    path: Path, root: Path, study: str, numbers: dict[str, dict[str, Any]]
-) -> list[tuple[str, str, tuple[str, ...]]]:
-    text, name, found = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix(), []
-    for match in _NUMBER.finditer(text):
-        key = _own(match[1], study)
-        if key is None:
+    path: Path, root: Path, study: str, known: set[str], numbers: dict[str, dict[str, Any]], made: Made
+) -> Iterator[Problem]:
+    text, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+    marked = {match.span(): match for pattern in (_NUMBER, _TABLE) for match in pattern.finditer(text)}
+    for match in _LIKE_A_MARK.finditer(text):
+        if not any(start <= match.start() < end for start, end in marked):
+            yield _line(name, text, match), f"{match[0]!r} is no mark, or its other end is missing", ()
+    for _, match in sorted(marked.items()):
+        where, (place, _, key) = _line(name, text, match), match[1].rpartition("/")
+        if (place or DEFAULT) not in known:
+            yield where, f"{match[1]} is of no study that is published", ()
+        elif (place or DEFAULT) != study:
             continue
-        where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
-        if key not in numbers:
-            found.append((where, f"{key} is not among the published numbers", ()))
+        elif match.re is _TABLE:
+            if what := _table(root, study, key, match[2], numbers, made):
+                yield where, what, ()
+        elif key not in numbers:
+            yield where, f"{key} is not among the published numbers", ()
         elif not _agrees(match[2], numbers[key]):
-            found.append((where, f"says {match[2]!r}, published is {_full(numbers[key])}", (key,)))
-    for match in _TABLE.finditer(text):
-        key = _own(match[1], study)
-        file = root / PUBLISHED / study / "tables" / f"{key}.md"
-        benchmark = root / PUBLISHED / "benchmarks" / f"{key}.csv"  # newer than the copy that a study took with it
-        if key is None or not file.is_file() or benchmark.is_file():
-            continue
-        if _cells(match[2]) != _cells(file.read_text(encoding="utf-8")):
-            where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
-            found.append((where, f"its table {key} has other cells than {file.relative_to(root)}", ()))
-    return found
+            yield where, f"says {match[2]!r}, published is {_full(numbers[key])}", (key,)
 
 
-def _own(name: str, study: str) -> str | None:
-    """The id without its study, or None where it belongs to another."""
-    place, _, key = name.rpartition("/")
-    return key if (place or DEFAULT) == study else None
+def _line(name: str, text: str, match: re.Match[str]) -> str:
+    return f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
+
+
+def _table(root: Path, study: str, key: str, text: str, numbers: dict[str, dict[str, Any]], made: Made) -> str | None:
+    """What is wrong with a table of a page."""
+    folder = root / PUBLISHED / study
+    files = [path for path in (folder / "tables" / f"{key}.md", folder / key / f"{key}.md") if path.is_file()]
+    try:
+        fresh = made(root, key, numbers)  # newer than the copy that a study took with it
+    except (StudyError, LookupError, TypeError, ValueError):
+        return f"its table {key} cannot be made of what is published"
+    if fresh is None and not files:
+        return f"no table {key} of {study} is published"
+    origin = "what is published" if fresh is not None else files[0].relative_to(root).as_posix()
+    right = _rows(fresh if fresh is not None else files[0].read_text(encoding="utf-8"))
+    for row, other in zip(_rows(text), right, strict=False):
+        if row != other:
+            one, of = next(((a, b) for a, b in zip(row, other, strict=False) if a != b), (row, other))
+            return f"its table {key} says {one!r} in the row {row[0]!r}, {origin} {of!r}"
+    return None if len(_rows(text)) == len(right) else f"its table {key} has more or fewer rows than {origin}"
+
+
+def _rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.strip().splitlines()]
 
 
 def _agrees(text: str, entry: dict[str, Any]) -> bool:
@@ -64,7 +93,8 @@ def _agrees(text: str, entry: dict[str, Any]) -> bool:
     scale = next((factor for pattern, factor in _UNITS if re.search(pattern, text)), 1.0)
     scale = scale if scale == 100.0 or entry["unit"] == "s" else 1.0
     written = _WRITTEN.findall(text)
-    values = [entry["value"], *(entry["interval"] or [])][: len(written)]
+    interval = entry.get("interval")
+    values = [entry["value"], *(interval if isinstance(interval, list) else [])][: len(written)]
     if len(written) not in (1, 3) or len(values) != len(written) or None in values:
         return False
     return all(
@@ -81,10 +111,4 @@ def _rounds(word: str, value: float) -> bool:
 
 
 def _full(entry: dict[str, Any]) -> str:
-    return f"{entry['value']:g}" + (f" {entry['interval']}" if entry["interval"] else "")
-
-
-def _cells(table: str) -> list[list[str]]:
-    """The cells of each row but the first, its label."""
-    rows = [line.strip("| \n").split(" | ") for line in table.strip().splitlines()]
-    return [[cell.strip() for cell in row[1:]] for row in rows]
+    return f"{entry['value']:g}" + (f" {entry['interval']}" if entry.get("interval") else "")

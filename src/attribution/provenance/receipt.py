@@ -137,8 +137,8 @@ def commit(root: Path) -> dict[str, Any]:
     """The commit that is checked out and whether the tree differs from it, results and pages aside, which publishing
     another study writes anew; nulls where there is no git.
     """
-    head = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", ".", *PUBLISHED) if head else None
+    head = git(root, "rev-parse", "HEAD")
+    status = git(root, "status", "--porcelain", "--", ".", *PUBLISHED) if head else None
     return {"commit": head, "dirty": None if status is None else bool(status)}
 
 
@@ -160,7 +160,7 @@ def _versions() -> Iterable[tuple[str, str]]:
             yield name, importlib.metadata.version(name)
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):

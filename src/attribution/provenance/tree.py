@@ -15,21 +15,23 @@ def of_number(found: Audit, key: str) -> str:
     """The chain of a number, from its value to the data set."""
     ledger = found.ledger
     entry = ledger.numbers[key]
-    interval = (
-        f" [{', '.join('' if end is None else f'{end:.6g}' for end in entry['interval'])}]" if entry["interval"] else ""
-    )
-    counts = ", ".join(f"{count} {what}" for what, count in entry["n"].items())
-    lines = [f"{key} = {entry['value']:.6g}{interval} {entry['unit']} over {counts}"]
+    interval, n = entry.get("interval"), entry.get("n")
+    if isinstance(interval, list):
+        interval = f"[{', '.join('' if end is None else values.short(end) for end in interval)}]"
+    counts = ", ".join(f"{count} {what}" for what, count in n.items()) if isinstance(n, dict) else n
+    shown = [values.short(entry["value"]), *([interval] if interval else []), entry["unit"]]
+    lines = [f"{key} = {' '.join(map(str, shown))} over {counts}"]
     lines.append(f"stands in {ledger.shown(ledger.numbers_path())}")
-    if key.startswith("cost."):
-        return "\n".join([*lines, f"summed over {len(values.roots(ledger, key))} receipts ({entry['source']})"])
+    starts = values.roots(ledger, key)
+    if values.is_cost(key):
+        return "\n".join([*lines, f"summed over {len(starts)} receipts ({entry['source']})"])
     place = found.places.get(key)
     lines.append(f"comes from {entry['source']}" + (f": {place}" if place else ""))
     folder = chain.parent(entry["source"])
     if folder in ledger.receipts:
         lines.append(f"MLflow run: tags.`attribution.receipt` = '{ledger.receipts[folder]['id']}'")
     shown: set[str] = set()
-    for start in [folder, *sorted(values.roots(ledger, key) - {folder})]:
+    for start in sorted(starts, key=lambda start: (start != folder, start)):
         path = entry["source"] if start == folder else next(iter(chain.outputs(ledger, start)), start)
         lines += _lines(found, path, "", shown)
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+from attribution import pointers
 from attribution.core.store import load_json, save_json
 from attribution.errors import StudyError
 from attribution.provenance import chain, receipt, sums, values
@@ -29,7 +30,7 @@ COPIED = {  # tables that pages take as they were published, and where
     "contributors": "contributors/contributors.md",
 }
 BENCHMARKS = PLACE / "benchmarks"
-SUMMARY = {"numbers": "", "tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
+SUMMARY = {"tables": "tables", "figures": "figures"}  # folder of the summary -> folder published
 OPTIONAL = ("ablation", "contributors")  # folders of the summary that some studies have, published under their names
 
 
@@ -134,5 +135,6 @@ def _costs(receipts: dict[Path, dict], source: Path, walls: dict[str, float]) ->
     found = cost_numbers(seconds, jobs, place, last)
     if len(walls) == len(receipts):
         overhead = 1 - sum(seconds.values()) / sum(walls.values())
-        found["cost.overhead.share"] = number(overhead, None, {"jobs": len(walls)}, "share", place, last["numbers"])
+        origin = (place, last["numbers"], pointers.RECEIPTS)
+        found["cost.overhead.share"] = number(overhead, None, {"jobs": len(walls)}, "share", *origin)
     return found

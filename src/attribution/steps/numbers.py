@@ -1,70 +1,70 @@
-"""Gather the reported numbers of a study from its metric files, each with the receipt of the job that measured it.
+"""Gather the reported numbers of a study from its metric files, each with its place there and the receipt of its job.
 
-Writes numbers.json: id -> {value, interval, n, unit, source, receipt}.
+Writes derived.json, the paired differences that are computed here, and numbers.json: id -> {value, interval, n, unit,
+source, at, receipt}.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from attribution import pointers
 from attribution.core.store import load_json, load_tensors, save_json
+from attribution.errors import StudyError
 from attribution.evaluation.intervals import difference
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
-from attribution.reporting import numbers, unlearning_numbers
-from attribution.reporting.ablation_numbers import ablation_numbers
-from attribution.reporting.contributors_numbers import contributors_numbers
+from attribution.reporting.numbers import assemble, of_file
 
-OUTPUTS = {"numbers.json": "tolerance"}
+OUTPUTS = {"numbers.json": "tolerance", "derived.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
-
-Arrays = Mapping[str, np.ndarray]
+ARRAYS = "arrays"  # the one input that holds replicates in place of metrics
 
 
 def run(job: Job) -> None:
-    """Numbers of each method, paired differences of methods and dampings, and those of all other metric files."""
+    """Numbers of all metric files, and paired differences of methods and dampings."""
     methods, coverage = sorted(job.spec["methods"]), job.spec["evaluation"]["coverage"]
-    pairs = compared(methods, job.spec["evaluation"]["compare"])
-    places = dict(zip(methods, job.inputs["lds"], strict=True))
-    records = {method: load_json(path) for method, path in places.items()}
-    arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs["arrays"], strict=True)}
-    parts = []
-    for method, record in records.items():
-        origin = _origin(places[method])
-        parts.append(numbers.lds_numbers(method, record["kinds"], *origin))
-        for target, kinds in record["targets"].items():
-            found = numbers.lds_numbers(method, kinds, *origin)
-            parts.append({f"{key}.{target}": entry for key, entry in found.items() if key.startswith("lds.")})
-        parts.append(numbers.tuning_numbers(method, _tuning(record["kinds"], arrays[method], coverage), *origin))
-    for a, b in pairs:
-        for target, kinds, end in _targets(records[a]):
-            others = records[b]["kinds"] if target is None else records[b]["targets"][target]
-            differences = _differences(kinds, others, arrays[a], arrays[b], end, coverage)
-            parts.append(numbers.difference_numbers(a, b, differences, *_origin(places[a]), target))
-    path = job.input("ceiling")
-    ceiling = load_json(path)
-    parts.append(numbers.ceiling_numbers(ceiling["ceiling"]["kinds"], *_origin(path)))
-    if ceiling["control"]:
-        parts.append(numbers.control_numbers(ceiling["control"]["kinds"], *_origin(path)))
-    path = job.input("removal")
-    parts.append(numbers.removal_numbers(load_json(path)["percents"], pairs, *_origin(path)))
-    path = job.input("overestimate")
-    parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
-    path = job.input("prevalence")
-    parts.append(numbers.prevalence_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs.get("prefilter", []):
-        parts.append(unlearning_numbers.prefilter_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs.get("counterfactual", []):
-        parts.append(unlearning_numbers.counterfactual_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs.get("overlap", []):
-        parts.append(unlearning_numbers.overlap_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs.get("ablation", []):  # one, or none in a study without encoded ensembles
-        parts.append(ablation_numbers(load_json(path), *_origin(path)))
-    for path in job.inputs.get("contributors", []):  # likewise
-        parts.append(contributors_numbers(load_json(path), *_origin(path)))
-    save_json(job.out / "numbers.json", numbers.assemble(parts))
+    asked = compared(methods, job.spec["evaluation"]["compare"])
+    pairs = {f"{a}_{b}": (a, b) for a, b in asked}
+    if len(pairs) < len(asked):
+        raise StudyError("evaluation.compare: two pairs of methods have one name, as a_b and c, a and b_c have")
+    records = {method: load_json(path) for method, path in zip(methods, job.inputs["lds"], strict=True)}
+    arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs[ARRAYS], strict=True)}
+
+    def less(a: str, b: str, kind: str, target: str = "", to: str = "") -> dict[str, Any]:
+        """Method a less method b, or less b at the damping `to`, on the same resamples: {value, interval, n}."""
+        one, other = (_kinds(records[method], target)[kind] for method in (a, b))
+        end, at = f".{target}" if target else "", f"{to}_" if to else ""
+        spread = arrays[a][f"replicates_{kind}{end}"], arrays[b][f"replicates_{at}{kind}{end}"]
+        lds = (other[to] if to else other)["lds"]
+        return {"n": one["n"]} | difference(one["lds"], spread[0], lds, spread[1], coverage)
+
+    derived = {
+        "lds_difference": {
+            pair: {
+                target or "loss": {kind: less(a, b, kind, target) for kind in _kinds(records[a], target)}
+                for target in ("", *records[a]["targets"])
+            }
+            for pair, (a, b) in pairs.items()
+        },
+        "lds_tuning": {
+            method: {
+                to: {
+                    kind: less(method, method, kind, to=to)
+                    for kind in _kinds(record)
+                    if record["kinds"][kind]["default"]
+                }
+                for to in ("default", "least")
+            }
+            for method, record in records.items()
+        },
+    }
+    save_json(job.out / pointers.DERIVED, derived)
+    home = job.input("ceiling").parents[2]  # results/<study>, also where this job is run again elsewhere
+    parts = [of_file(derived, (home / "summary/numbers" / pointers.DERIVED).as_posix(), job.identity)]
+    for path in (path for name, paths in job.inputs.items() if name != ARRAYS for path in paths):
+        found = of_file(load_json(path), path.as_posix(), receipt.read(path.parent)["id"])
+        parts.append({key: entry for key, entry in found.items() if _asked(key, pairs)})
+    save_json(job.out / "numbers.json", assemble(parts))
 
 
 def compared(methods: list[str], asked: list[list[str]]) -> list[tuple[str, str]]:
@@ -73,50 +73,14 @@ def compared(methods: list[str], asked: list[list[str]]) -> list[tuple[str, str]
     return list(dict.fromkeys([*reference, *map(tuple, asked)]))
 
 
-def _origin(path: Path) -> tuple[str, str]:
-    """Source and receipt of a number: the metric file and the id of the job that wrote it."""
-    return path.as_posix(), receipt.read(path.parent)["id"]
+def _asked(key: str, pairs: Mapping[str, Any]) -> bool:
+    """Whether a number is reported: the file of removals compares every method with every other."""
+    family, pair, *_ = key.split(".")
+    return family != "retrain_difference" or pair in pairs
 
 
-def _targets(record: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any], str]]:
-    """Target, its kinds, and how the names of its replicates end; None and nothing for the loss."""
-    yield None, record["kinds"], ""
-    for target, kinds in record["targets"].items():
-        yield target, kinds, f".{target}"
-
-
-def _differences(a: dict, b: dict, spread_a: Arrays, spread_b: Arrays, end: str, coverage: float) -> dict[str, Any]:
-    """Kind -> {value, interval, n} of method a less method b, on the same resamples."""
-    return {
-        kind: {"n": a[kind]["n"]}
-        | difference(
-            a[kind]["lds"],
-            spread_a[f"replicates_{kind}{end}"],
-            b[kind]["lds"],
-            spread_b[f"replicates_{kind}{end}"],
-            coverage,
-        )
-        for kind in a
-    }
-
-
-def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
-    """Kind -> {default, least: {value, interval}, n}: the chosen damping less each; nothing without dampings."""
-    return {
-        kind: {"n": entry["n"]}
-        | {
-            to: difference(
-                entry["lds"],
-                spread[f"replicates_{kind}"],
-                entry[to]["lds"],
-                spread[f"replicates_{to}_{kind}"],
-                coverage,
-            )
-            for to in ("default", "least")
-        }
-        for kind, entry in kinds.items()
-        if entry["default"] is not None
-    }
+def _kinds(record: dict[str, Any], target: str = "") -> dict[str, Any]:
+    return record["targets"][target] if target else record["kinds"]
 
 
 if __name__ == "__main__":
