@@ -18,7 +18,8 @@ FAMILY = {
     "methods": {
         "one": {"label": "One", "about": "a", "score": "s", "source": "x", "variants": {"big": "One, big"}},
         "one_two": {
-            "label": "Two", "about": "a", "score": "s", "source": "x", "family": "Other", "formerly": "old",
+            "label": "Two", "about": "a", "score": "s", "source": "x", "family": "Other",
+            "formerly": {"old": {"": "Old"}},
             "settings": {"power": {"default": 3.0}, "base": {"type": "integer", "description": "b"}},
         },
     },
@@ -107,7 +108,7 @@ def test_declarations_are_no_code(root: Path) -> None:
         ("ekfac_loss_at_500", "EK-FAC of loss at t = 500", "EK-FAC"),
         ("ensemble_ekfac_loss", "EK-FAC, loss split, ensemble", "EK-FAC"),
         ("ensemble_stack", "Ensemble stack", "Combined"),
-        ("exact_ggn_loss", "Sampled GGN, loss split", "Curvature"),
+        ("exact_ggn_loss", "Exact GGN, loss split", "Curvature"),
         ("nothing", "nothing", "Other"),
     ],
 )

@@ -51,7 +51,7 @@ FAMILY = {
             "about": "influence with the Fisher matrix of sampled rows",
             "score": "g_q^T (U^T U / R + lambda I)^-1 g_n, R sampled rows, by Woodbury",
             "source": "reference for K-FAC and EK-FAC",
-            "formerly": "exact_ggn",
+            "formerly": {"exact_ggn": {"": "Exact GGN", "loss": "Exact GGN, loss split"}},
             "variants": {"loss": "Sampled GGN, loss split"},
         },
         "full_ggn": {
@@ -59,7 +59,13 @@ FAMILY = {
             "about": "influence with the whole Fisher matrix of a small model",
             "score": "g_q^T (F + lambda I)^-1 g_n, F the whole P x P matrix, P <= 8192",
             "source": "Schraudolph 2002; reference for all of these",
-            "formerly": "dense_ggn",
+            "formerly": {
+                "dense_ggn": {
+                    "": "Whole GGN",
+                    "type2": "Whole GGN, exact Fisher",
+                    "loss": "Whole GGN, loss split",
+                }
+            },
             "settings": {"fisher": {"default": "type2"}},
             "variants": {"type2": "Full GGN, exact Fisher", "loss": "Full GGN, loss split"},
         },

@@ -12,7 +12,9 @@ from attribution.workflow import registry
 from attribution.workflow.config_schema import Schema, describe, resolve
 
 DOCS = Path("docs", "methods.md")
-TABLE = re.compile(r"(?<=<!-- methods -->\n).*?(?=<!-- /methods -->)", re.DOTALL)
+BEGIN = "<!-- written by python -m attribution.workflow.config_readme: from here -->\n\n"
+END = "\n<!-- to here -->"
+TABLE = re.compile(f"(?<={BEGIN}).*?(?={END})", re.DOTALL)
 
 
 def settings(whole: Schema) -> str:
@@ -36,7 +38,7 @@ def documented(root: Path | str) -> str:
     path = Path(root, DOCS)
     text = path.read_text(encoding="utf-8")
     if not TABLE.search(text):
-        raise StudyError(f"{path}: has no table between <!-- methods --> and <!-- /methods -->")
+        raise StudyError(f"{path}: has no place for its table, between {BEGIN.strip()} and {END.strip()}")
     rows = [["method", "score", "reads", "file", "source"], [":--"] * 5]
     for found in registry.methods().values():
         file = f"[{found.module}.py](../src/attribution/methods/{found.module}.py)"

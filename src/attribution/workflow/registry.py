@@ -6,7 +6,7 @@ A module of attribution.methods holds a family of methods and begins with FAMILY
     reads     what scores are made of, one of READS; it chooses the rule, and with it what the functions are given
     settings  name -> JSON schema of a setting in the config, with a default; "$ref" names a definition of the schema
     methods   name -> label, about, score (the formula), source (the paper); optional: family and settings of its own,
-              variants (the label of <name>_<words>), formerly (the name under which earlier numbers were published)
+              variants (words -> label of <name>_<words>), formerly (name in published numbers -> the same)
 
 A method is computed by the module's function of its name, or by its function `score` where it has none of that name.
 `<name>_<words>` in a config is a variant: the same function with other settings. Schema, wildcard constraints, labels,
@@ -58,7 +58,7 @@ class Method:
     source: str
     settings: dict[str, Any]
     variants: dict[str, str]
-    formerly: str | None
+    formerly: dict[str, dict[str, str]]
 
 
 def methods(root: Path | str = SOURCE) -> dict[str, Method]:
@@ -87,19 +87,11 @@ def reading(studies: Iterable[Mapping[str, Any]], reads: str) -> set[str]:
     return {name for config in studies for name in config["methods"] if method(name).reads == reads}
 
 
-def current(name: str) -> str:
-    """The present name of a method or variant that had another one when numbers were published."""
-    for found in methods().values():
-        if found.formerly and f"{name}_".startswith(f"{found.formerly}_"):
-            return found.name + name.removeprefix(found.formerly)
-    return name
-
-
 def plain(name: str) -> bool:
     """Whether this is a declared method as it is, or a declared one averaged over seeds, and no variant."""
-    declared = methods()
-    name = current(name)
-    return name in declared or method(name).reads == "seeds"
+    if former := _former(name):
+        return former[1] == next(iter(former[0].formerly.values()))[""]
+    return name in methods() or method(name).reads == "seeds"
 
 
 def label(name: str) -> str:
@@ -107,7 +99,8 @@ def label(name: str) -> str:
 
     An unknown method is known by its name. `name` may be one that the method had formerly.
     """
-    name = current(name)
+    if former := _former(name):
+        return former[1]
     try:
         found = method(name)
     except StudyError:
@@ -122,7 +115,8 @@ def label(name: str) -> str:
 
 def family(name: str) -> str:
     """The family of a method, of an ensemble over seeds that of its method; "Other" where it is not declared."""
-    name = current(name)
+    if former := _former(name):
+        return former[0].family
     try:
         found = method(name)
     except StudyError:
@@ -152,6 +146,16 @@ def extended(schema: dict[str, Any], named: Iterable[str]) -> dict[str, Any]:
 def filled(named: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The methods of a study with the declared value of each setting that is left out."""
     return {name: _defaults(method(name)) | settings for name, settings in named.items()}
+
+
+def _former(name: str) -> tuple[Method, str] | None:
+    """The method that had this name, or a variant's of it, when numbers were published, and the label it had."""
+    for found in methods().values():
+        for old, labels in found.formerly.items():
+            if f"{name}_".startswith(f"{old}_"):
+                words = name.removeprefix(old).removeprefix("_")
+                return found, labels.get(words, f"{labels['']} ({words.replace('_', ' ')})")
+    return None
 
 
 def _defaults(found: Method) -> dict[str, Any]:
@@ -191,7 +195,7 @@ def _declared(path: Path) -> list[Method]:
         settings = {key: shared.get(key, {}) | own.get(key, {}) for key in (shared | own)}
         texts = {key: entry[key] for key in METHOD_KEYS}
         of = entry.get("family", declaration["family"])
-        more = {"settings": settings, "variants": entry.get("variants", {}), "formerly": entry.get("formerly")}
+        more = {"settings": settings, "variants": entry.get("variants", {}), "formerly": entry.get("formerly", {})}
         found.append(Method(name, path.stem, declaration["reads"], of, **texts, **more))
     return found
 
