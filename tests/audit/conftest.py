@@ -49,6 +49,7 @@ def job(root: Path, folder: str, step: str, inputs: dict[str, list[str]], files:
             "seconds": 2.0,
             "started": "2026-01-01T00:00:00+00:00",
             "peak_mb": 10.0,
+            "wall_seconds": 2.5,
         },
     }
     receipt.write(place, written)
@@ -124,14 +125,6 @@ def build(root: Path, pointed: bool = True) -> Path:
     of = {"numbers": [at("summary/numbers/numbers.json")], "claims": ["config/claims.yaml"]}
     job(root, "summary/tables", "tables", of, {"lds.md": TABLE.encode(), "lds.csv": b"a,0.71\nb,0.4\n"})
     job(root, "summary/figures", "figures", metrics, {"lds.png": b"\x89PNG of a and b", "lds.svg": b"<svg/>"})
-    for rule, name in (("score", "full/a"), ("score", "full/b"), ("lds", "a"), ("lds", "b"), ("train", "full")):
-        log = root / f"results/demo/logs/{rule}/{name}.tsv"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("s\th:m:s\n2.5\t0:00:02\n")
-    for rule in ("dataset", "design/full", "numbers", "tables", "figures"):
-        log = root / f"results/demo/logs/{rule}.tsv"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("s\th:m:s\n2.5\t0:00:02\n")
     (root / "README.md").write_text(README.format(TABLE))
     return root
 

@@ -52,7 +52,9 @@ class Study:
             (self.source / "attribution" / package).mkdir(exist_ok=True)
             (self.source / "attribution" / package / "__init__.py").touch()
         self.put("src/attribution/core/double.py", "def double(text):\n    return text * 2\n")
-        self.put("src/attribution/methods/trak.py", "X = 1\n")
+        method = {"label": "TRAK", "about": "", "score": "", "source": ""}
+        family = {"family": "Kernels", "reads": "gram", "settings": {}, "methods": {"trak": method}}
+        self.put("src/attribution/methods/trak.py", f"FAMILY = {family}\nX = 1\n")
         self.put("text.txt", "ab")
         self.step()
 
@@ -133,6 +135,7 @@ def test_receipt_of_a_job(study: Study) -> None:
     assert written["run"]["slurm_job"] == "17"
     assert written["run"]["seconds"] >= 0
     assert 0 < written["run"]["cpu_seconds"] < 60
+    assert written["run"]["seconds"] < written["run"]["wall_seconds"] < 3600  # of the process of these tests
     assert 5 < written["run"]["peak_mb"] < 2000  # kilobytes taken for bytes or megabytes: 0.01 or 10000
     assert {"commit", "dirty", "host", "started"} <= set(written["run"])
     assert str(study.root) not in json.dumps(written)

@@ -3,18 +3,19 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from attribution.workflow import paths, registry
-from attribution.workflow.inputs import one_of
+from attribution.workflow import inputs, paths, registry
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "src/attribution/steps"
 FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
 METHODS = {"methods": dict.fromkeys([*registry.methods(), "ensemble_trak", "trak_mine", "abu_mine", "abu_plus_mine"])}
-DIRECTIVES = {"input", "output", "log", "benchmark", "threads", "resources", "params", "shell", "wildcard_constraints"}
+DIRECTIVES = {"input", "output", "log", "resources", "params", "shell", "wildcard_constraints"}
+NEEDS = re.compile(r'\n        \*\*needs\("(?P<rule>\w+)"(, \d+, \d+)?(?P<gpu>, gpu=True)?\),\n\s*')
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
@@ -58,16 +59,22 @@ def test_a_rule_has_every_directive_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_asks_for_memory_time_and_gpus(name: str) -> None:
-    assert set(named(RULES[name]["resources"])) == {"mem_mb", "runtime", "gpu"}
+def test_a_rule_asks_for_memory_and_time_by_its_name(name: str) -> None:
+    assert NEEDS.fullmatch(RULES[name]["resources"])["rule"] == name
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_memory_and_time_grow_with_the_attempt(name: str) -> None:
-    lines = (line.strip().removesuffix(",") for line in RULES[name]["resources"].splitlines())
-    entries = dict(line.split("=") for line in lines if "=" in line)
-    for need in ("mem_mb", "runtime"):
-        assert re.fullmatch(rf'need\("{need}", "{name}"(, \d+)?\)', entries[need])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_memory_and_time_grow_with_the_attempt_and_gpus_do_not(gpu: bool) -> None:
+    study = {"resources": {"mem_mb": 4000, "runtime": 30, "gpu": 2, "rules": {"train": {"mem_mb": 9000}}}}
+    wildcards = SimpleNamespace(study="s")
+
+    def asked(attempt: int, *arguments: object) -> list[int]:
+        return [need(wildcards, attempt) for need in inputs.needs({"s": study}, *arguments, gpu=gpu).values()]
+
+    gpus = [2] if gpu else []
+    assert asked(1, "train") == [9000, 30, *gpus]
+    assert asked(3, "train", 1000, 10) == [36000, 40, *gpus]
+    assert asked(2, "design", 1000, 10) == [2000, 20, *gpus]
 
 
 def grouped() -> dict[str, str]:
@@ -77,7 +84,7 @@ def grouped() -> dict[str, str]:
 
 def test_only_rules_without_a_gpu_are_grouped() -> None:
     assert grouped().keys() <= RULES.keys()
-    assert [name for name in grouped() if "        gpu=0," not in RULES[name]["resources"]] == []
+    assert [name for name in grouped() if "gpu=True" in RULES[name]["resources"]] == []
 
 
 def test_nothing_lies_between_two_rules_of_a_group() -> None:
@@ -137,13 +144,12 @@ def test_a_command_names_its_step_and_every_input(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_logs_and_benchmarks_are_one_a_job(name: str) -> None:
+def test_logs_are_one_a_job(name: str) -> None:
     wildcards = set(re.findall(r"\{(\w+)\}", RULES[name]["output"]))
-    for directive, ending in (("log", "log"), ("benchmark", "tsv")):
-        (path,) = re.findall(r'"([^"]*)"', RULES[name][directive])
-        assert set(re.findall(r"\{(\w+)\}", path)) == wildcards
-        assert path.startswith("results/{study}/logs/")
-        assert path.endswith(f".{ending}")
+    (path,) = re.findall(r'"([^"]*)"', RULES[name]["log"])
+    assert set(re.findall(r"\{(\w+)\}", path)) == wildcards
+    assert path.startswith("results/{study}/logs/")
+    assert path.endswith(".log")
 
 
 def constraint(name: str, wildcard: str) -> str:
@@ -153,7 +159,7 @@ def constraint(name: str, wildcard: str) -> str:
         return found[1]
     if found := re.search(rf'{wildcard}=reading\("(\w+)"\)', block):
         assert found[1] in registry.READS
-        return one_of(registry.reading([METHODS], found[1]))
+        return inputs.one_of(registry.reading([METHODS], found[1]))
     found = re.search(rf"{wildcard}=paths\.(\w+)", block)
     return getattr(paths, found[1]) if found else ""
 

@@ -11,13 +11,8 @@ rule pool:
         receipt="results/{study}/data/pool/receipt.json",
     log:
         "results/{study}/logs/pool.log",
-    benchmark:
-        "results/{study}/logs/pool.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "pool", 1000),
-        runtime=need("runtime", "pool", 10),
-        gpu=0,
+        **needs("pool", 1000, 10),
     params:
         spec=spec(""),
         code=identity.code("pool"),
@@ -40,15 +35,10 @@ rule encode:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/encode/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/encode/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.ENCODED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "encode", 1000),
-        runtime=need("runtime", "encode", 10),
-        gpu=0,
+        **needs("encode", 1000, 10),
     params:
         spec=spec("seed training.batch ablation.members ablation.code ablation.unit"),
         code=identity.code("encode"),
@@ -71,15 +61,10 @@ rule leave_out:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/leave_out/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/leave_out/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.LEFT_OUT,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "leave_out", 1000),
-        runtime=need("runtime", "leave_out", 10),
-        gpu=0,
+        **needs("leave_out", 1000, 10),
     params:
         spec=spec("seed training.batch ablation.retrain.units ablation.retrain.replicates"),
         code=identity.code("leave_out"),
@@ -105,13 +90,8 @@ rule ablate:
         receipt="results/{study}/ablations/{cohort}/receipt.json",
     log:
         "results/{study}/logs/ablate/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/ablate/{cohort}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "ablate"),
-        runtime=need("runtime", "ablate"),
-        gpu=need("gpu"),
+        **needs("ablate", gpu=True),
     params:
         spec=spec(
             "seed denoiser diffusion ablation.steps ablation.samples ablation.quality ablation.nulls ablation.batch"
@@ -140,15 +120,10 @@ rule score_ablation:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_ablation/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_ablation/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("encoded"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_ablation"),
-        runtime=need("runtime", "score_ablation"),
-        gpu=need("gpu"),
+        **needs("score_ablation", gpu=True),
     params:
         spec=spec(
             "seed denoiser diffusion measurement.draws measurement.batch ablation.nulls methods.{method} -methods.{method}.damping"
@@ -182,13 +157,8 @@ rule ablation:
         receipt="results/{study}/ablation/all/receipt.json",
     log:
         "results/{study}/logs/ablation.log",
-    benchmark:
-        "results/{study}/logs/ablation.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "ablation", 4000),
-        runtime=need("runtime", "ablation", 30),
-        gpu=0,
+        **needs("ablation", 4000, 30),
     params:
         spec=spec(
             "seed data.train evaluation.bootstrap evaluation.coverage ablation.sizes ablation.samples ablation.quality ablation.top ablation.retrain.size ablation.retrain.replicates"
@@ -243,13 +213,8 @@ rule ablation_report:
         receipt="results/{study}/summary/ablation/receipt.json",
     log:
         "results/{study}/logs/ablation_report.log",
-    benchmark:
-        "results/{study}/logs/ablation_report.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "ablation_report", 2000),
-        runtime=need("runtime", "ablation_report", 10),
-        gpu=0,
+        **needs("ablation_report", 2000, 10),
     params:
         spec=spec("ablation.sizes"),
         code=identity.code("ablation_report"),

@@ -12,13 +12,8 @@ rule checkpoints:
         receipt="results/{study}/checkpoints/models/receipt.json",
     log:
         "results/{study}/logs/checkpoints.log",
-    benchmark:
-        "results/{study}/logs/checkpoints.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "checkpoints"),
-        runtime=need("runtime", "checkpoints"),
-        gpu=need("gpu"),
+        **needs("checkpoints", gpu=True),
     params:
         spec=spec("seed denoiser diffusion training checkpoints.count"),
         code=identity.code("checkpoints"),
@@ -45,13 +40,8 @@ rule checkpoint_products:
         receipt="results/{study}/checkpoints/products/receipt.json",
     log:
         "results/{study}/logs/checkpoint_products.log",
-    benchmark:
-        "results/{study}/logs/checkpoint_products.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "checkpoint_products"),
-        runtime=need("runtime", "checkpoint_products"),
-        gpu=need("gpu"),
+        **needs("checkpoint_products", gpu=True),
     params:
         spec=spec("seed denoiser diffusion training.batch gradients.batch curvature.bias checkpoints.draws"),
         code=identity.code("checkpoint_products"),
@@ -76,16 +66,11 @@ rule score_checkpoints:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_checkpoints/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_checkpoints/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
         method=reading("checkpoints"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_checkpoints", 2000),
-        runtime=need("runtime", "score_checkpoints", 10),
-        gpu=0,
+        **needs("score_checkpoints", 2000, 10),
     params:
         spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_checkpoints"),

@@ -10,15 +10,10 @@ rule coalitions:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/coalitions/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/coalitions/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.COALITIONS,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "coalitions", 1000),
-        runtime=need("runtime", "coalitions", 10),
-        gpu=0,
+        **needs("coalitions", 1000, 10),
     params:
         spec=spec("seed contributors.count contributors.judge.coalitions contributors.judge.fraction"),
         code=identity.code("coalitions"),
@@ -43,13 +38,8 @@ rule sparsify:
         receipt="results/{study}/models/sparse/receipt.json",
     log:
         "results/{study}/logs/sparsify.log",
-    benchmark:
-        "results/{study}/logs/sparsify.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "sparsify"),
-        runtime=need("runtime", "sparsify"),
-        gpu=need("gpu"),
+        **needs("sparsify", gpu=True),
     params:
         spec=spec("seed denoiser diffusion training contributors.sparsity contributors.recover"),
         code=identity.code("sparsify"),
@@ -76,15 +66,10 @@ rule finetune:
         receipt="results/{study}/models/{cohort}/receipt.json",
     log:
         "results/{study}/logs/finetune/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/finetune/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.FINETUNED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "finetune"),
-        runtime=need("runtime", "finetune"),
-        gpu=need("gpu"),
+        **needs("finetune", gpu=True),
     params:
         spec=spec("seed denoiser diffusion training contributors.finetune"),
         code=identity.code("finetune"),
@@ -113,13 +98,8 @@ rule properties:
         receipt="results/{study}/properties/{cohort}/receipt.json",
     log:
         "results/{study}/logs/properties/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/properties/{cohort}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "properties"),
-        runtime=need("runtime", "properties"),
-        gpu=need("gpu"),
+        **needs("properties", gpu=True),
     params:
         spec=spec("seed denoiser diffusion contributors.samples contributors.steps contributors.batch"),
         code=identity.code("properties"),
@@ -153,13 +133,8 @@ rule contributors:
         receipt="results/{study}/contributors/all/receipt.json",
     log:
         "results/{study}/logs/contributors.log",
-    benchmark:
-        "results/{study}/logs/contributors.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "contributors", 4000),
-        runtime=need("runtime", "contributors", 30),
-        gpu=0,
+        **needs("contributors", 4000, 30),
     params:
         spec=spec(
             "seed training.steps evaluation.bootstrap evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
@@ -204,13 +179,8 @@ rule contributors_report:
         receipt="results/{study}/summary/contributors/receipt.json",
     log:
         "results/{study}/logs/contributors_report.log",
-    benchmark:
-        "results/{study}/logs/contributors_report.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "contributors_report", 2000),
-        runtime=need("runtime", "contributors_report", 10),
-        gpu=0,
+        **needs("contributors_report", 2000, 10),
     params:
         spec=spec("contributors.methods", labels=labels),
         code=identity.code("contributors_report"),

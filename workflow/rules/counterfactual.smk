@@ -13,15 +13,10 @@ rule leave_k_out:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/leave_k_out/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/leave_k_out/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.COUNTED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "leave_k_out", 1000),
-        runtime=need("runtime", "leave_k_out", 10),
-        gpu=0,
+        **needs("leave_k_out", 1000, 10),
     params:
         spec=spec("seed counterfactual.leave counterfactual.joint"),
         code=identity.code("leave_k_out"),
@@ -46,13 +41,8 @@ rule regenerate:
         receipt="results/{study}/regenerated/{cohort}/receipt.json",
     log:
         "results/{study}/logs/regenerate/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/regenerate/{cohort}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "regenerate"),
-        runtime=need("runtime", "regenerate"),
-        gpu=need("gpu"),
+        **needs("regenerate", gpu=True),
     params:
         spec=spec(
             "seed data.dataset denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
@@ -79,13 +69,8 @@ rule counterfactual:
         receipt="results/{study}/counterfactual/all/receipt.json",
     log:
         "results/{study}/logs/counterfactual.log",
-    benchmark:
-        "results/{study}/logs/counterfactual.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "counterfactual", 1000),
-        runtime=need("runtime", "counterfactual", 10),
-        gpu=0,
+        **needs("counterfactual", 1000, 10),
     params:
         spec=spec(
             "seed evaluation counterfactual.methods counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
@@ -113,13 +98,8 @@ rule overlap:
         receipt="results/{study}/overlap/all/receipt.json",
     log:
         "results/{study}/logs/overlap.log",
-    benchmark:
-        "results/{study}/logs/overlap.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "overlap", 1000),
-        runtime=need("runtime", "overlap", 10),
-        gpu=0,
+        **needs("overlap", 1000, 10),
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage counterfactual.methods counterfactual.joint.count"),
         code=identity.code("overlap"),

@@ -12,13 +12,8 @@ rule gradients:
         receipt="results/{study}/gradients/{model}/{set}/{quantity}/{part}/receipt.json",
     log:
         "results/{study}/logs/gradients/{model}/{set}/{quantity}/{part}.log",
-    benchmark:
-        "results/{study}/logs/gradients/{model}/{set}/{quantity}/{part}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "gradients"),
-        runtime=need("runtime", "gradients"),
-        gpu=need("gpu"),
+        **needs("gradients", gpu=True),
     params:
         spec=spec(
             "seed data.dataset denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias"
@@ -45,13 +40,8 @@ rule gram:
         receipt="results/{study}/gram/{model}/{measurement}/{feature}/{projection}/receipt.json",
     log:
         "results/{study}/logs/gram/{model}/{measurement}/{feature}/{projection}.log",
-    benchmark:
-        "results/{study}/logs/gram/{model}/{measurement}/{feature}/{projection}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "gram"),
-        runtime=need("runtime", "gram"),
-        gpu=need("gpu"),
+        **needs("gram", gpu=True),
     params:
         spec=spec("seed"),
         code=identity.code("gram"),
@@ -75,13 +65,8 @@ rule factors:
         receipt="results/{study}/factors/{model}/{curvature}/{part}/receipt.json",
     log:
         "results/{study}/logs/factors/{model}/{curvature}/{part}.log",
-    benchmark:
-        "results/{study}/logs/factors/{model}/{curvature}/{part}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "factors"),
-        runtime=need("runtime", "factors"),
-        gpu=need("gpu"),
+        **needs("factors", gpu=True),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
         code=identity.code("factors"),
@@ -104,13 +89,8 @@ rule basis:
         receipt="results/{study}/basis/{model}/{curvature}/receipt.json",
     log:
         "results/{study}/logs/basis/{model}/{curvature}.log",
-    benchmark:
-        "results/{study}/logs/basis/{model}/{curvature}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "basis"),
-        runtime=need("runtime", "basis"),
-        gpu=need("gpu"),
+        **needs("basis", gpu=True),
     params:
         spec=spec(""),
         code=identity.code("basis"),
@@ -134,13 +114,8 @@ rule eigenvalues:
         receipt="results/{study}/eigenvalues/{model}/{curvature}/{part}/receipt.json",
     log:
         "results/{study}/logs/eigenvalues/{model}/{curvature}/{part}.log",
-    benchmark:
-        "results/{study}/logs/eigenvalues/{model}/{curvature}/{part}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "eigenvalues"),
-        runtime=need("runtime", "eigenvalues"),
-        gpu=need("gpu"),
+        **needs("eigenvalues", gpu=True),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
         code=identity.code("eigenvalues"),
@@ -165,13 +140,8 @@ rule rotate:
         receipt="results/{study}/rotated/{model}/{curvature}/{set}/{quantity}/{part}/receipt.json",
     log:
         "results/{study}/logs/rotate/{model}/{curvature}/{set}/{quantity}/{part}.log",
-    benchmark:
-        "results/{study}/logs/rotate/{model}/{curvature}/{set}/{quantity}/{part}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "rotate"),
-        runtime=need("runtime", "rotate"),
-        gpu=need("gpu"),
+        **needs("rotate", gpu=True),
     params:
         spec=spec("gradients.bits"),
         code=identity.code("rotate"),

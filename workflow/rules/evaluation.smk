@@ -11,15 +11,10 @@ rule outcomes:
         receipt="results/{study}/outcomes/{stream}/receipt.json",
     log:
         "results/{study}/logs/outcomes/{stream}.log",
-    benchmark:
-        "results/{study}/logs/outcomes/{stream}.tsv"
     wildcard_constraints:
         stream="crn|own",
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "outcomes", 1000),
-        runtime=need("runtime", "outcomes", 10),
-        gpu=0,
+        **needs("outcomes", 1000, 10),
     params:
         spec=spec(""),
         code=identity.code("outcomes"),
@@ -45,13 +40,8 @@ rule lds:
         receipt="results/{study}/lds/{method}/receipt.json",
     log:
         "results/{study}/logs/lds/{method}.log",
-    benchmark:
-        "results/{study}/logs/lds/{method}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "lds", 1000),
-        runtime=need("runtime", "lds", 10),
-        gpu=0,
+        **needs("lds", 1000, 10),
     params:
         spec=spec("seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{base}"),
         code=identity.code("lds"),
@@ -77,13 +67,8 @@ rule lds_draws:
         receipt="results/{study}/draws/lds/receipt.json",
     log:
         "results/{study}/logs/lds_draws.log",
-    benchmark:
-        "results/{study}/logs/lds_draws.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "lds_draws", 1000),
-        runtime=need("runtime", "lds_draws", 10),
-        gpu=0,
+        **needs("lds_draws", 1000, 10),
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage"),
         code=identity.code("lds_draws"),
@@ -109,13 +94,8 @@ rule ceiling:
         receipt="results/{study}/ceiling/all/receipt.json",
     log:
         "results/{study}/logs/ceiling.log",
-    benchmark:
-        "results/{study}/logs/ceiling.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "ceiling", 1000),
-        runtime=need("runtime", "ceiling", 10),
-        gpu=0,
+        **needs("ceiling", 1000, 10),
     params:
         spec=spec("seed data.train evaluation.bootstrap evaluation.coverage"),
         code=identity.code("ceiling"),
@@ -143,13 +123,8 @@ rule overestimate:
         receipt="results/{study}/overestimate/all/receipt.json",
     log:
         "results/{study}/logs/overestimate.log",
-    benchmark:
-        "results/{study}/logs/overestimate.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "overestimate", 1000),
-        runtime=need("runtime", "overestimate", 10),
-        gpu=0,
+        **needs("overestimate", 1000, 10),
     params:
         spec=spec("seed data.train methods measurement.quantities evaluation.bootstrap evaluation.coverage"),
         code=identity.code("overestimate"),
@@ -177,13 +152,8 @@ rule prevalence:
         receipt="results/{study}/prevalence/all/receipt.json",
     log:
         "results/{study}/logs/prevalence.log",
-    benchmark:
-        "results/{study}/logs/prevalence.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "prevalence", 1000),
-        runtime=need("runtime", "prevalence", 10),
-        gpu=0,
+        **needs("prevalence", 1000, 10),
     params:
         spec=spec("seed methods evaluation"),
         code=identity.code("prevalence"),

@@ -9,15 +9,10 @@ rule dataset:
         receipt="results/{study}/data/images/receipt.json",
     log:
         "results/{study}/logs/dataset.log",
-    benchmark:
-        "results/{study}/logs/dataset.tsv"
     wildcard_constraints:
         study=one_of(study for study in STUDIES if "autoencoder" not in STUDIES[study]["data"]),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "dataset", 1000),
-        runtime=need("runtime", "dataset", 10),
-        gpu=0,
+        **needs("dataset", 1000, 10),
     params:
         spec=spec("seed data", dvc_md5=dataset_md5),
         code=identity.code("dataset"),
@@ -38,15 +33,10 @@ rule latents:
         receipt="results/{study}/data/images/receipt.json",
     log:
         "results/{study}/logs/latents.log",
-    benchmark:
-        "results/{study}/logs/latents.tsv"
     wildcard_constraints:
         study=one_of(study for study in STUDIES if "autoencoder" in STUDIES[study]["data"]),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "latents"),
-        runtime=need("runtime", "latents"),
-        gpu=need("gpu"),
+        **needs("latents", gpu=True),
     params:
         spec=spec("seed data", dvc_md5=dataset_md5, autoencoder_md5=autoencoder_md5),
         code=identity.code("latents"),
@@ -65,15 +55,10 @@ rule design:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/design/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/design/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.DESIGNED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "design", 1000),
-        runtime=need("runtime", "design", 10),
-        gpu=0,
+        **needs("design", 1000, 10),
     params:
         spec=spec("seed data.train design.fraction"),
         code=identity.code("design"),
@@ -96,15 +81,10 @@ rule train:
         receipt="results/{study}/models/{cohort}/receipt.json",
     log:
         "results/{study}/logs/train/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/train/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.TRAINED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "train"),
-        runtime=need("runtime", "train"),
-        gpu=need("gpu"),
+        **needs("train", gpu=True),
     params:
         spec=spec("seed denoiser diffusion training"),
         code=identity.code("train"),
@@ -130,13 +110,8 @@ rule queries:
         receipt="results/{study}/queries/all/receipt.json",
     log:
         "results/{study}/logs/queries.log",
-    benchmark:
-        "results/{study}/logs/queries.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "queries"),
-        runtime=need("runtime", "queries"),
-        gpu=need("gpu"),
+        **needs("queries", gpu=True),
     params:
         spec=spec("seed denoiser diffusion sampling queries"),
         code=identity.code("queries"),
@@ -162,13 +137,8 @@ rule measure:
         receipt="results/{study}/losses/{cohort}/receipt.json",
     log:
         "results/{study}/logs/measure/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/measure/{cohort}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "measure"),
-        runtime=need("runtime", "measure"),
-        gpu=need("gpu"),
+        **needs("measure", gpu=True),
     params:
         spec=spec("seed data.dataset denoiser diffusion measurement"),
         code=identity.code("measure"),

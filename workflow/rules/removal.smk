@@ -12,15 +12,10 @@ rule remove:
         receipt="results/{study}/design/{cohort}/receipt.json",
     log:
         "results/{study}/logs/remove/{cohort}.log",
-    benchmark:
-        "results/{study}/logs/remove/{cohort}.tsv"
     wildcard_constraints:
         cohort=paths.REMOVED,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "remove", 1000),
-        runtime=need("runtime", "remove", 10),
-        gpu=0,
+        **needs("remove", 1000, 10),
     params:
         spec=spec("seed removal.queries removal.replicates"),
         code=identity.code("remove"),
@@ -46,13 +41,8 @@ rule removal:
         receipt="results/{study}/removal/all/receipt.json",
     log:
         "results/{study}/logs/removal.log",
-    benchmark:
-        "results/{study}/logs/removal.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "removal", 1000),
-        runtime=need("runtime", "removal", 10),
-        gpu=0,
+        **needs("removal", 1000, 10),
     params:
         spec=spec("seed evaluation.bootstrap evaluation.coverage removal.methods removal.percents removal.replicates"),
         code=identity.code("removal"),

@@ -11,15 +11,10 @@ rule score_similarity:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_similarity/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_similarity/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("images"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_similarity", 2000),
-        runtime=need("runtime", "score_similarity", 10),
-        gpu=0,
+        **needs("score_similarity", 2000, 10),
     params:
         spec=spec("seed methods.{method} -methods.{method}.damping"),
         code=identity.code("score_similarity"),
@@ -42,15 +37,10 @@ rule score_gradients:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_gradients/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_gradients/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("gram"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_gradients", 2000),
-        runtime=need("runtime", "score_gradients", 10),
-        gpu=0,
+        **needs("score_gradients", 2000, 10),
     params:
         spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_gradients"),
@@ -75,15 +65,10 @@ rule score_influence:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_influence/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_influence/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("eigenbasis"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_influence"),
-        runtime=need("runtime", "score_influence"),
-        gpu=need("gpu"),
+        **needs("score_influence", gpu=True),
     params:
         spec=spec("methods.{method} -methods.{method}.damping"),
         code=identity.code("score_influence"),
@@ -111,15 +96,10 @@ rule score_curvature:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_curvature/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_curvature/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("gradients"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_curvature"),
-        runtime=need("runtime", "score_curvature"),
-        gpu=need("gpu"),
+        **needs("score_curvature", gpu=True),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method} -methods.{method}.damping"),
         code=identity.code("score_curvature"),
@@ -144,15 +124,10 @@ rule score_ensemble:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_ensemble/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_ensemble/{model}/{method}.tsv"
     wildcard_constraints:
         method=reading("seeds"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_ensemble", 2000),
-        runtime=need("runtime", "score_ensemble", 10),
-        gpu=0,
+        **needs("score_ensemble", 2000, 10),
     params:
         spec=spec(""),
         code=identity.code("score_ensemble"),
@@ -176,16 +151,11 @@ rule score_combined:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_combined/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_combined/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
         method=reading("methods"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_combined", 2000),
-        runtime=need("runtime", "score_combined", 10),
-        gpu=0,
+        **needs("score_combined", 2000, 10),
     params:
         spec=spec("seed methods.{method} -methods.{method}.damping"),
         code=identity.code("score_combined"),
@@ -213,13 +183,8 @@ rule sweep_draws:
         receipt="results/{study}/draws/scores/receipt.json",
     log:
         "results/{study}/logs/sweep_draws.log",
-    benchmark:
-        "results/{study}/logs/sweep_draws.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "sweep_draws"),
-        runtime=need("runtime", "sweep_draws"),
-        gpu=need("gpu"),
+        **needs("sweep_draws", gpu=True),
     params:
         spec=spec(
             "seed denoiser diffusion gradients.batch curvature.bias draws_sweep methods.trak.damping methods.ekfac.damping"

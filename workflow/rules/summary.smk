@@ -21,13 +21,8 @@ rule numbers:
         receipt="results/{study}/summary/numbers/receipt.json",
     log:
         "results/{study}/logs/numbers.log",
-    benchmark:
-        "results/{study}/logs/numbers.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "numbers", 1000),
-        runtime=need("runtime", "numbers", 10),
-        gpu=0,
+        **needs("numbers", 1000, 10),
     params:
         spec=spec("methods evaluation.coverage evaluation.compare"),
         code=identity.code("numbers"),
@@ -100,13 +95,8 @@ rule tables:
         receipt="results/{study}/summary/tables/receipt.json",
     log:
         "results/{study}/logs/tables.log",
-    benchmark:
-        "results/{study}/logs/tables.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "tables", 1000),
-        runtime=need("runtime", "tables", 10),
-        gpu=0,
+        **needs("tables", 1000, 10),
     params:
         spec=spec("", labels=labels),
         code=identity.code("tables"),
@@ -217,13 +207,8 @@ rule figures:
         receipt="results/{study}/summary/figures/receipt.json",
     log:
         "results/{study}/logs/figures.log",
-    benchmark:
-        "results/{study}/logs/figures.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "figures", 2000),
-        runtime=need("runtime", "figures", 10),
-        gpu=0,
+        **needs("figures", 2000, 10),
     params:
         spec=spec("methods gradients.draws", labels=labels),
         code=identity.code("figures"),

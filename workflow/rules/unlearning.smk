@@ -11,13 +11,8 @@ rule reference:
         receipt="results/{study}/reference/{bank}/receipt.json",
     log:
         "results/{study}/logs/reference/{bank}.log",
-    benchmark:
-        "results/{study}/logs/reference/{bank}.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "reference"),
-        runtime=need("runtime", "reference"),
-        gpu=need("gpu"),
+        **needs("reference", gpu=True),
     params:
         spec=spec("seed denoiser diffusion unlearning.batch unlearning.banks.{bank}"),
         code=identity.code("reference"),
@@ -42,15 +37,10 @@ rule unlearn:
         receipt="results/{study}/unlearned/{unlearned}/{part}/receipt.json",
     log:
         "results/{study}/logs/unlearn/{unlearned}/{part}.log",
-    benchmark:
-        "results/{study}/logs/unlearn/{unlearned}/{part}.tsv"
     wildcard_constraints:
         unlearned=paths.DESCENT,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "unlearn"),
-        runtime=need("runtime", "unlearn"),
-        gpu=need("gpu"),
+        **needs("unlearn", gpu=True),
     params:
         spec=spec("seed denoiser diffusion unlearning.null_loss unlearning.kinds.{unlearned}"),
         code=identity.code("unlearn"),
@@ -79,15 +69,10 @@ rule unlearn_newton:
         receipt="results/{study}/unlearned/{unlearned}/{part}/receipt.json",
     log:
         "results/{study}/logs/unlearn_newton/{unlearned}/{part}.log",
-    benchmark:
-        "results/{study}/logs/unlearn_newton/{unlearned}/{part}.tsv"
     wildcard_constraints:
         unlearned=paths.NEWTON,
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "unlearn_newton"),
-        runtime=need("runtime", "unlearn_newton"),
-        gpu=need("gpu"),
+        **needs("unlearn_newton", gpu=True),
     params:
         spec=spec("seed denoiser diffusion curvature.batch curvature.bias unlearning.kinds.{unlearned}"),
         code=identity.code("unlearn_newton"),
@@ -117,16 +102,11 @@ rule score_unlearning:
         receipt="results/{study}/scores/{model}/{method}/receipt.json",
     log:
         "results/{study}/logs/score_unlearning/{model}/{method}.log",
-    benchmark:
-        "results/{study}/logs/score_unlearning/{model}/{method}.tsv"
     wildcard_constraints:
         model="full",
         method=reading("unlearned"),
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "score_unlearning"),
-        runtime=need("runtime", "score_unlearning"),
-        gpu=need("gpu"),
+        **needs("score_unlearning", gpu=True),
     params:
         spec=spec("denoiser diffusion unlearning.batch methods.{method} -methods.{method}.damping"),
         code=identity.code("score_unlearning"),
@@ -156,13 +136,8 @@ rule prefilter:
         receipt="results/{study}/prefilter/all/receipt.json",
     log:
         "results/{study}/logs/prefilter.log",
-    benchmark:
-        "results/{study}/logs/prefilter.tsv"
-    threads: 1
     resources:
-        mem_mb=need("mem_mb", "prefilter"),
-        runtime=need("runtime", "prefilter"),
-        gpu=need("gpu"),
+        **needs("prefilter", gpu=True),
     params:
         spec=spec(
             "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter.method unlearning.prefilter.by unlearning.prefilter.top unlearning.prefilter.candidates unlearning.prefilter.sample unlearning.prefilter.rounds"

@@ -20,7 +20,7 @@ from attribution.provenance.ledger import NUMBERS, Fault, Ledger
 
 COSTS = "cost"
 OVERHEAD = "cost.overhead.share"
-WALLS = "walls.json"  # of a published study: wall seconds of each job, as Snakemake measured them
+WALLS = "walls.json"  # of a published study: wall seconds of each job's process
 DIFFERENCES = ("lds_difference", "lds_tuning")
 Places = dict[str, str]  # number -> where in its metric file it stands
 Number = dict[str, Any]

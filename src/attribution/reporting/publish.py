@@ -110,16 +110,9 @@ def tables(root: Path) -> dict[str, str]:
 
 
 def _walls(receipts: dict[Path, dict], source: Path) -> dict[str, float]:
-    """Wall seconds of the jobs that Snakemake's benchmark files tell of, by folder."""
-    found = {}
-    for folder, entry in receipts.items():
-        inner = folder.relative_to(source)
-        own = source / "logs" / entry["step"] / Path(*inner.parts[1:])
-        for path in (own.with_name(f"{own.name}.tsv"), source / "logs" / f"{entry['step']}.tsv"):
-            if path.is_file():
-                found[inner.as_posix()] = float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
-                break
-    return found
+    """Seconds of the jobs' processes, starting and importing included, by folder, where their receipts tell."""
+    told = {folder: entry["run"].get("wall_seconds") for folder, entry in receipts.items()}
+    return {folder.relative_to(source).as_posix(): wall for folder, wall in told.items() if wall is not None}
 
 
 def _costs(receipts: dict[Path, dict], source: Path, walls: dict[str, float]) -> Numbers:

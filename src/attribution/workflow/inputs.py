@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from attribution.workflow import dvc, paths
-from attribution.workflow.refusal import of_wildcards
 
 Studies = Mapping[str, dict[str, Any]]
 Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
@@ -232,20 +231,24 @@ def _trajectories(wildcards: Any) -> list[str]:
     return [f"results/{wildcards.study}/queries/all/trajectories.safetensors"]
 
 
-def need(studies: Studies, resource: str, rule: str = "", otherwise: int | None = None) -> Callable[..., int]:
-    """What a job asks for: by resources.rules where that names the rule, else `otherwise` or the study's value.
-
-    Twice the memory (MB) and the time (minutes) at each further attempt, and always the same GPUs.
+def needs(
+    studies: Studies, rule: str, memory: int | None = None, minutes: int | None = None, gpu: bool = False
+) -> dict[str, Callable[..., int]]:
+    """What the jobs of a rule ask for: by resources.rules where that names the rule, else the numbers given here, else
+    the study's. Twice the memory (MB) and the time (minutes) at each further attempt; GPUs where the rule uses one.
     """
 
-    @of_wildcards
-    def least(wildcards: Any) -> int:
-        resources = studies[wildcards.study]["resources"]
-        own = resources.get("rules", {}).get(rule, {})
-        return own.get(resource, resources[resource] if otherwise is None else otherwise)
+    def need(resource: str, otherwise: int | None, grows: bool = True) -> Callable[..., int]:
+        def asked(wildcards: Any, attempt: int) -> int:
+            resources = studies[wildcards.study]["resources"]
+            own = resources.get("rules", {}).get(rule, {}) if grows else {}
+            least = own.get(resource, resources[resource] if otherwise is None else otherwise)
+            return least << grows * (attempt - 1)
 
-    grows = resource != "gpu"
-    return lambda wildcards, attempt: least(wildcards) << grows * (attempt - 1)
+        return asked
+
+    asked = {"mem_mb": need("mem_mb", memory), "runtime": need("runtime", minutes)}
+    return asked | ({"gpu": need("gpu", None, grows=False)} if gpu else {})
 
 
 def dataset_md5(studies: Studies, root: Path, study: str, key: str = "dataset") -> str | None:

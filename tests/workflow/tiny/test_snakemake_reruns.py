@@ -78,7 +78,7 @@ NOTHING = {
     ],
     "threads, resources and comments of a rule": [
         ("workflow/rules/summary.smk", "rule tables:", "# Again.\nrule tables:"),
-        ("workflow/rules/summary.smk", 'need("mem_mb", "figures", 2000)', 'need("mem_mb", "figures", 2500)'),
+        ("workflow/rules/summary.smk", 'needs("figures", 2000, 10)', 'needs("figures", 2500, 10)'),
     ],
     "how a number is written": [
         (CONFIG, "learning_rate: 0.003\n", "learning_rate: 3.0e-3\n"),
