@@ -138,7 +138,7 @@ def test_a_number_first_on_its_line_is_refused(before: str) -> None:
     # CommonMark would begin a block of HTML there, and the paragraph would fall into two
     text = f"{before}<!-- n:lds.ekfac.heldout -->0.74<!-- /n --> and more"
     line = text.count("\n") + 1
-    problem = f"line {line}: <!-- n:lds.ekfac.heldout --> stands first on its line, where it ends the paragraph"
+    problem = f"line {line}: <!-- n:lds.ekfac.heldout --> stands first on its line and cuts the paragraph"
     assert stale(text, NUMBERS) == [f"{problem}: put a word before it"]
     with pytest.raises(StudyError, match="stands first"):
         update(text, NUMBERS)
@@ -159,7 +159,8 @@ def test_a_table_of_an_unknown_study_is_refused() -> None:
     # made of no numbers it would be a table without rows
     text = "<!-- table:digits_unit/lds -->\n| 0.99 |\n<!-- /table -->"
     assert stale(text, NUMBERS) == [
-        f"line 1: table digits_unit/lds does not exist: tables are {', '.join(TABLES)} (no such study)"
+        "line 1: table digits_unit/lds does not exist, no study digits_unit has numbers: tables are "
+        + ", ".join(TABLES)
     ]
 
 

@@ -34,7 +34,7 @@ NONE: Mapping[str, str] = {}
 _MARKED = re.compile(r"<!-- (?P<kind>n|table):(?P<name>\S+) -->(?P<body>.*?)<!-- /(?P=kind) -->", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->|<!-|--!?>", re.DOTALL)
 _MARK = re.compile(r"<!-- (?:(?P<kind>n|table):\S+|/(?P<ends>n|table)) -->")
-_LINE_START = re.compile(r"[ \t]*(?:(?:[-+*>]|\d+[.)])[ \t]+)*")  # blanks, bullets, quotes: what a block may begin after
+_LINE_START = re.compile(r"[ \t]*(?:(?:[-+*>]|\d+[.)])[ \t]+)*")  # bullets, quotes: a block may begin after them
 _MINUS = "\N{MINUS SIGN}"
 _DIGITS = re.compile(rf"(?<![\w.])[-{_MINUS}]?\d+(?:,\d{{3}})*(?:\.\d+)?(?:e[-+]?\d+)?")
 
@@ -62,9 +62,7 @@ def stale(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str] = 
     return wrong + old
 
 
-def _renewed(
-    text: str, numbers: Mapping[str, Number], tables: Mapping[str, str]
-) -> tuple[str, list[str], list[str]]:
+def _renewed(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str]) -> tuple[str, list[str], list[str]]:
     """The text as it should be, what is wrong in it, and what is stale: a line each."""
     wrong, old = _misplaced(text), []
 
@@ -85,22 +83,22 @@ def _renewed(
 
 def _misplaced(text: str) -> list[str]:
     """Comments that are no marks, marks that open twice, never close or close nothing, or stand where none renders."""
-    wrong, opened = [], None
+    wrong, opened, unclosed = [], None, ""
     for match in _COMMENT.finditer(text):
         line, mark = f"line {_line(text, match)}", _MARK.fullmatch(match[0])
         if mark is None:
-            wrong.append(f"{line}: {match[0]!r} is no mark: marks are <!-- n:ID -->, <!-- table:NAME --> and their ends")
+            wrong.append(f"{line}: {match[0]!r} is no mark: n:ID, table:NAME and their ends /n, /table are")
             continue
-        if mark["ends"] != (opened and opened[1]["kind"]):
-            wrong.append(f"{opened[0]}: {opened[1][0]} is not closed" if opened else f"{line}: {mark[0]} closes nothing")
-        opened = None if mark["ends"] else (line, mark)
+        if mark["ends"] != (opened and opened["kind"]):
+            wrong.append(unclosed if opened else f"{line}: {mark[0]} closes nothing")
+        opened, unclosed = (None if mark["ends"] else mark), f"{line}: {mark[0]} is not closed"
         before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
         if "table" in (mark["kind"], mark["ends"]):
             if before or text[match.end() : match.end() + 1] not in ("", "\n"):
                 wrong.append(f"{line}: {mark[0]} must stand alone on its line")
         elif _LINE_START.fullmatch(before):
-            wrong.append(f"{line}: {mark[0]} stands first on its line, where it ends the paragraph: put a word before it")
-    return wrong if opened is None else [*wrong, f"{opened[0]}: {opened[1][0]} is not closed"]
+            wrong.append(f"{line}: {mark[0]} stands first on its line and cuts the paragraph: put a word before it")
+    return [*wrong, unclosed] if opened else wrong
 
 
 def _line(text: str, match: re.Match[str]) -> int:
@@ -117,8 +115,8 @@ def _table(name: str, numbers: Mapping[str, Number], tables: Mapping[str, str]) 
     elif name in tables:
         body = tables[name]
     else:
-        known = ", ".join([*TABLES, *sorted(tables)])
-        raise StudyError(f"table {name} does not exist: tables are {known}" + " (no such study)" * bool(study and not own))
+        missing = "" if own else f", no study {study} has numbers"
+        raise StudyError(f"table {name} does not exist{missing}: tables are {', '.join([*TABLES, *sorted(tables)])}")
     return f"\n{body}\n"
 
 
