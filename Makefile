@@ -44,8 +44,8 @@ smoke:  ## the whole workflow on a tiny study, in minutes
 tiny: env  ## the GPU studies cut down, on synthetic archives, in results/<study>_tiny
 	$(BIN)/snakemake --cores $(CORES) --config scale=tiny
 
-test: env $(PEERS) $(CRATE)  ## run all tests but those on a Slurm cluster
-	$(BIN)/pytest --ignore=tests/slurm
+test: env $(PEERS) $(CRATE)  ## run all tests but those on a Slurm cluster, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore=tests/slurm
 
 test-slurm: env  ## run a study and its faults on a real Slurm on this host (installed by root on Debian, else skipped)
 	@.ci/slurm

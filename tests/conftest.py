@@ -24,9 +24,41 @@ ROOT = Path(__file__).parents[1]
 WARM = Path(__file__).parent / "workflow/tiny/warm.py"
 TIMED = re.compile(r"seconds|^(exact|first)$|^(id|receipt|sha256)$")  # keys of times, and of hashes that they are in
 OPTIONAL = ("unlearning", "counterfactual", "ablation", "contributors")  # sections that a study may leave out
+SHARED = ("finished", "trained")  # fixtures that take long to make, of tests of several files
 
 settings.register_profile("study", deadline=None)  # a busy machine is no defect
 settings.load_profile("study")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes (`make test`) one runs all tests of a file, and all that share what takes long to make. What is
+    slow begins first, so that neither process waits long for the other at the end.
+    """
+    groups = {}
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        groups[item] = shared[0] if shared else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (groups[item] not in slow, groups[item] not in SHARED))
+
+
+@pytest.fixture(scope="session")
+def unet() -> dict[str, Any]:
+    """The settings of a UNet of a few thousand parameters: convolutions, attention, norms, time embedding."""
+    return {
+        "kind": "unet",
+        "block_out_channels": [4, 8],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "norm_num_groups": 2,
+        "attention_head_dim": 4,
+        "downsample_padding": 1,
+        "dropout": 0.0,
+        "resnet_time_scale_shift": "default",
+    }
 
 
 @pytest.fixture(scope="session")

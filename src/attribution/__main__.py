@@ -103,13 +103,19 @@ def _readme(root: Path, check: bool) -> int:
     from attribution.reporting import readme
     from attribution.reporting.publish import published, tables
 
-    numbers, made, problems = published(root), tables(root), []
+    numbers, made, problems, renewed = published(root), tables(root), [], {}
     for path in pages(root):
-        text = path.read_text(encoding="utf-8")
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(root)
         if check:
-            problems += [f"{path.relative_to(root)}: {line}" for line in readme.stale(text, numbers, made)]
-        elif (fresh := readme.update(text, numbers, made)) != text:
-            save_text(path, fresh)
+            problems += [f"{name}: {line}" for line in readme.stale(text, numbers, made)]
+            continue
+        try:
+            renewed[path] = readme.update(text, numbers, made)
+        except StudyError as error:
+            problems.append(f"{name}: {error}")
+    for path, text in ({} if problems else renewed).items():
+        if text != path.read_text(encoding="utf-8"):
+            save_text(path, text)
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 

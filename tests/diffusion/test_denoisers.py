@@ -99,7 +99,7 @@ def test_group_norm_is_that_of_torch():
 
 @pytest.mark.parametrize("shift", ["default", "scale_shift"])
 def test_unet_is_that_of_diffusers(unet, shift):
-    unet["resnet_time_scale_shift"] = shift
+    unet = unet | {"resnet_time_scale_shift": shift}
     model = build(unet, SHAPE)
     first = initial(unet, SHAPE, 0, "x")
     generator = torch.Generator().manual_seed(0)

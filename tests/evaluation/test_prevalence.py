@@ -79,15 +79,17 @@ def test_differences_are_paired() -> None:
 
 
 def test_intervals_cover_the_overlap_of_the_population() -> None:
-    """A query takes the common list with chance 0.4, else one of its own: two share theirs with chance 0.16."""
-    trials, covered = 100, 0
+    """A query takes the common list with chance 0.4, else one of its own: two share theirs with chance 0.16, and two of
+    their own have K of the other N - K examples in common by chance.
+    """
+    trials, covered, population = 100, 0, 0.16 + 0.36 * K / (400 - K)
     for trial in range(trials):
         stream = rng(trial, "test coverage")
-        scores = stream.random((30, 2000))
+        scores = stream.random((30, 400))
         scores[:, :K] += np.where(stream.random((30, 1)) < 0.4, 1.0, -1.0)
-        record, _ = prevalence(scores, np.arange(2000.0), K, trial, 200, 0.9)
+        record, _ = prevalence(scores, np.arange(400.0), K, trial, 200, 0.9)
         low, high = record["overlap"]["interval"]
-        covered += low <= 0.16 + 0.84 * K / 2000 <= high
+        covered += low <= population <= high
     assert 0.8 <= covered / trials <= 0.98
 
 

@@ -20,18 +20,6 @@ from attribution.diffusion.denoisers import build
 SHAPE, D = (1, 4, 4), 16
 ROWS, N, Q = 60, 30, 8
 TRAINING_STEPS = 150
-UNET = {
-    "kind": "unet",
-    "block_out_channels": [4, 8],
-    "layers_per_block": 1,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    "norm_num_groups": 2,
-    "attention_head_dim": 4,
-    "downsample_padding": 1,
-    "dropout": 0.0,
-    "resnet_time_scale_shift": "default",
-}
 
 
 def noised(examples: int) -> Batch:
@@ -46,11 +34,11 @@ def noised(examples: int) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def problem():
+def problem(unet):
     """(model, curvature rows, gradients of examples and queries by block, J [R D, P], the same gradients [., P])."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
-    model = build(UNET, SHAPE).double()
+    model = build(unet, SHAPE).double()
     for module in model.modules():
         if hasattr(module, "upcast_softmax"):
             module.upcast_softmax = False  # diffusers casts attention scores to float32, also from float64

@@ -12,18 +12,7 @@ from attribution.core.store import load_tensors, save_tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-UNET = {
-    "kind": "unet",
-    "block_out_channels": [8, 16],
-    "layers_per_block": 1,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    "norm_num_groups": 4,
-    "attention_head_dim": 8,
-    "downsample_padding": 0,
-    "dropout": 0.1,
-    "resnet_time_scale_shift": "scale_shift",
-}
+OPTIONS = {"downsample_padding": 0, "dropout": 0.1, "resnet_time_scale_shift": "scale_shift"}
 TRAINED = ("train", "checkpoints", "unlearn")  # rounding grows with every step
 LOOSE, CLOSE = 0.05, 2e-3  # of the largest entry
 
@@ -44,8 +33,8 @@ def made_on_cpu(new, root, **changes):
 
 
 @pytest.fixture(scope="module", params=["mlp", "unet"])
-def whole(request, new_study, tmp_path_factory):
-    changes = {} if request.param == "mlp" else {"denoiser": UNET}
+def whole(request, new_study, tmp_path_factory, unet):
+    changes = {} if request.param == "mlp" else {"denoiser": unet | OPTIONS}
     return made_on_cpu(new_study, tmp_path_factory.mktemp(request.param), **changes)
 
 

@@ -15,7 +15,7 @@ from attribution.errors import StudyError
 from attribution.provenance import receipt
 
 LONG = {
-    "steps": 1500,
+    "steps": 600,  # seconds, in which there is time to kill it
     "batch": 8,
     "learning_rate": 0.01,
     "warmup_steps": 5,
@@ -23,8 +23,8 @@ LONG = {
     "weight_decay": 0.01,
     "clip_norm": 0.05,
     "ema_decay": 0.9,
-    "checkpoint_every": 50,
-    "log_every": 50,
+    "checkpoint_every": 20,
+    "log_every": 20,
 }
 COHORT = "crn0_000_003"
 
@@ -59,7 +59,7 @@ def test_killed_and_started_again_is_undisturbed(undisturbed, tmp_path):
     checkpoint = folder / "checkpoint.safetensors"
     process = study.start("train", cohort=COHORT)
     deadline = time.monotonic() + 60
-    while not (checkpoint.exists() and load_meta(checkpoint)["step"] >= 200):
+    while not (checkpoint.exists() and load_meta(checkpoint)["step"] >= 80):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -69,16 +69,16 @@ def test_killed_and_started_again_is_undisturbed(undisturbed, tmp_path):
     assert not (folder / "models.safetensors").exists()
     assert not (folder / "receipt.json").exists()
     meta = load_meta(checkpoint)
-    assert 200 <= meta["step"] < 1500
+    assert 80 <= meta["step"] < 600
     before = len((folder / "log.jsonl").read_text().splitlines())
     study.run("train", cohort=COHORT)
     added = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()[before:]]
-    assert added[0] == meta["step"] + 50
-    assert added[-1] == 1500
+    assert added[0] == meta["step"] + 20
+    assert added[-1] == 600
     assert not checkpoint.exists()
     assert meta["identity"] == study.receipt("train", cohort=COHORT)["id"]
     whole, resumed = (s.tensors("train", "models", cohort=COHORT) for s in (undisturbed, study))
-    assert max(np.abs(whole[name] - resumed[name]).max() for name in whole) < 1e-2  # a fresh seed is off by 0.5
+    assert max(np.abs(whole[name] - resumed[name]).max() for name in whole) < 1e-2  # a fresh seed is off by 1
     assert models(study) == models(undisturbed)
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_job_is_ignored(undisturbed, tmp_path):
     state = {
         f"{part}/{name}": value for part in ("params", "ema", "exp_avg", "exp_avg_sq") for name, value in other.items()
     }
-    save_tensors(checkpoint, state, {"identity": "another job", "step": 1000})
+    save_tensors(checkpoint, state, {"identity": "another job", "step": 400})
     study.run("train", cohort=COHORT)
     assert models(study) == models(undisturbed)
     assert not checkpoint.exists()

@@ -1,8 +1,8 @@
 """The step that encodes: latents of the rows that would have been drawn as images, of files that dvc.lock names."""
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +21,21 @@ ROOT = Path(__file__).parents[2]
 DATA = {"dataset": "artbench_tiny", "train": 30, "autoencoder": "tiny_autoencoder"}
 
 
-def step(folder, **changes):
+def step(python, folder, **changes):
     spec = {"seed": 0, "data": DATA, "job": {}}
     spec |= {"dvc_md5": locked_md5(ROOT, DATA["dataset"]), "autoencoder_md5": locked_md5(ROOT, DATA["autoencoder"])}
     code = fingerprint.fingerprint(*fingerprint.roots("latents", None)).hash
     flags = ["--spec", json.dumps(spec | changes), "--code", code, "--lock", "0", "--out", "results/toy/data/images"]
-    command = [sys.executable, "-m", "attribution.steps.latents", *flags]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    command = [*python, "-m", "attribution.steps.latents", *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_latents_of_the_drawn_images(tmp_path, monkeypatch):
+def test_latents_of_the_drawn_images(warm, tmp_path, monkeypatch):
     """From the archive to the files by the step; by hand from the same archive, image by image."""
     monkeypatch.setenv("DVC_STAGE", "toy")  # keeps DVC out: both files are built
-    done = step(tmp_path)
+    done = step(warm, tmp_path)
     assert done.returncode == 0, done.stderr
     whole = artbench.artbench(synthetic.artbench(tmp_path / "again.tar"), "artbench_tiny")
     model = autoencoder.load(tmp_path / "data/tiny_autoencoder.safetensors", torch.device("cpu"))
@@ -50,8 +51,8 @@ def test_latents_of_the_drawn_images(tmp_path, monkeypatch):
             np.testing.assert_allclose(found["images"][row], one[0], rtol=1e-4, atol=1e-5)
         assert load_meta(path)["latents"] == "tiny_autoencoder"
     assert json.loads((path.parent / "receipt.json").read_text())["notes"]["spread"] > 0.01
-    other = step(tmp_path, autoencoder_md5="0" * 32)
+    other = step(warm, tmp_path, autoencoder_md5="0" * 32)
     assert other.returncode == 1
     assert "data/tiny_autoencoder.safetensors: expected md5 000" in other.stderr
-    unknown = step(tmp_path, autoencoder_md5=None)
+    unknown = step(warm, tmp_path, autoencoder_md5=None)
     assert "run: dvc repro tiny_autoencoder" in unknown.stderr

@@ -13,21 +13,7 @@ from attribution.training.state import State
 
 SHAPE = (1, 4, 4)
 DIFFUSION = {"timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
-DENOISERS = {
-    "mlp": {"kind": "mlp", "width": 6, "depth": 2, "time_features": 4},
-    "unet": {
-        "kind": "unet",
-        "block_out_channels": [4, 8],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-        "norm_num_groups": 2,
-        "attention_head_dim": 4,
-        "downsample_padding": 1,
-        "dropout": 0.0,
-        "resnet_time_scale_shift": "default",
-    },
-}
+MLP = {"kind": "mlp", "width": 6, "depth": 2, "time_features": 4}
 TRAINING = {
     "steps": 11,
     "batch": 4,
@@ -45,8 +31,8 @@ TRAINING = {
 class Problem:
     """20 images of 4x4; `run` trains models with these members and streams from their first weights."""
 
-    def __init__(self, kind):
-        self.denoiser, self.shape, self.training = DENOISERS[kind], SHAPE, TRAINING
+    def __init__(self, denoiser):
+        self.denoiser, self.shape, self.training = denoiser, SHAPE, TRAINING
         self.abar = alphas_cumprod(DIFFUSION).double()
         self.images = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -79,17 +65,17 @@ class Problem:
 
 @pytest.fixture(params=["mlp", "unet"])
 def problem(request):
-    return Problem(request.param)
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def mlp():
-    return Problem("mlp")
+    return Problem(MLP)
 
 
 @pytest.fixture
-def unet():
-    return Problem("unet")
+def unet(unet):
+    return Problem(unet)
 
 
 @pytest.fixture(autouse=True)

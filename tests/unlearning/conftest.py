@@ -48,20 +48,3 @@ def world():
         loss=loss.item(),
     )
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def unet():
-    """The config of a UNet of a few thousand parameters: convolutions, attention, norms, time embedding."""
-    return {
-        "kind": "unet",
-        "block_out_channels": [4, 8],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-        "norm_num_groups": 2,
-        "attention_head_dim": 4,
-        "downsample_padding": 1,
-        "dropout": 0.0,
-        "resnet_time_scale_shift": "default",
-    }

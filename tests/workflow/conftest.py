@@ -41,23 +41,11 @@ evaluation: {bootstrap: 1000, coverage: 0.95, compare: [[ekfac, trak]]}
 resources: {mem_mb: 2000, runtime: 30, gpu: 0}
 """
 
-UNET = (
-    "{kind: unet, block_out_channels: [8, 16], layers_per_block: 1, down_block_types: [DownBlock2D, AttnDownBlock2D], "
-    "up_block_types: [AttnUpBlock2D, UpBlock2D], norm_num_groups: 4, attention_head_dim: 8, downsample_padding: 1, "
-    "dropout: 0.0, resnet_time_scale_shift: default}"
-)
-
 
 @pytest.fixture
 def study() -> dict[str, Any]:
     """The parsed config, to be changed by a test."""
     return yaml.safe_load(MLP)
-
-
-@pytest.fixture
-def unet() -> dict[str, Any]:
-    """The denoiser section of a UNet."""
-    return yaml.safe_load(UNET)
 
 
 @pytest.fixture

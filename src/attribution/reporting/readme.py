@@ -10,11 +10,14 @@ under ids with that prefix (`prefixed`). The tables of TABLES are made of the nu
 `table:digits_unet/claims`, `table:peers`) come ready from the caller, by these names. A number keeps the decimals that
 it was written with; "%" means a hundred times the value, "min" and "h" turn seconds into minutes and hours; two numbers
 in brackets are the interval. `update` rewrites, `stale` says what update would change.
+
+Marks fail closed. A page has no comments but these, so that a misspelt one cannot hide a number. A number's marks stand
+within a line: first on one, CommonMark takes them for a block of HTML and ends the paragraph there. A table's marks
+stand alone on theirs.
 """
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from attribution.errors import StudyError
 from attribution.reporting.counterfactual_table import joint_markdown, leave_k_out_markdown
@@ -28,11 +31,12 @@ TABLES = {
     "joint": joint_markdown,
 }
 NONE: Mapping[str, str] = {}
-_TABLE = re.compile(r"<!-- table:(?P<name>\S+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
-_NUMBER = re.compile(r"<!-- n:(?P<name>\S+) -->(?P<body>.*?)<!-- /n -->", re.DOTALL)
+_MARKED = re.compile(r"<!-- (?P<kind>n|table):(?P<name>\S+) -->(?P<body>.*?)<!-- /(?P=kind) -->", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->|<!-|--!?>", re.DOTALL)
+_MARK = re.compile(r"<!-- (?:(?P<kind>n|table):\S+|/(?P<ends>n|table)) -->")
+_LINE_START = re.compile(r"[ \t]*(?:(?:[-+*>]|\d+[.)])[ \t]+)*")  # bullets, quotes: a block may begin after them
 _MINUS = "\N{MINUS SIGN}"
 _DIGITS = re.compile(rf"(?<![\w.])[-{_MINUS}]?\d+(?:,\d{{3}})*(?:\.\d+)?(?:e[-+]?\d+)?")
-_MARK = re.compile(r"<!-- (?:/?table\b|/?n\b).*?-->")
 
 
 def prefixed(study: str, numbers: Mapping[str, Number]) -> Numbers:
@@ -43,61 +47,90 @@ def prefixed(study: str, numbers: Mapping[str, Number]) -> Numbers:
 def update(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str] = NONE) -> str:
     """The text with every table and number between marks as numbers and tables have it; the rest is left as it is.
 
-    Raises StudyError for a mark without its end, a table or an id that does not exist, or a marked text that is not
-    one number, or one number with its interval.
+    Raises StudyError, with the line, for a mark that is none, has no end or stands where it does not render, a table or
+    an id that does not exist, or a marked text that is not one number, or one number with its interval.
     """
-    _paired(text)
-    text = _TABLE.sub(lambda match: _table(match, numbers, tables), text)
-    return _NUMBER.sub(lambda match: _number(match, numbers), text)
+    fresh, wrong, _ = _renewed(text, numbers, tables)
+    if wrong:
+        raise StudyError(wrong[0])
+    return fresh
 
 
 def stale(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str] = NONE) -> list[str]:
-    """One line for each table or number in the text that is not what numbers and tables have; empty where all agree."""
-    problems = []
-    try:
-        _paired(text)
-    except StudyError as error:
-        problems.append(str(error))
-    for pattern, render in ((_TABLE, partial(_table, tables=tables)), (_NUMBER, _number)):
-        for match in pattern.finditer(text):
-            line = text.count("\n", 0, match.start()) + 1
-            try:
-                fresh = render(match, numbers)
-            except StudyError as error:
-                problems.append(f"line {line}: {error}")
-                continue
-            if fresh != match.group(0):
-                kind = "table" if pattern is _TABLE else "number"
-                shown = "" if kind == "table" else f": {match['body']!r} should be {_inside(fresh)!r}"
-                problems.append(f"line {line}: {kind} {match['name']} is stale{shown}")
-    return problems
+    """One line for each mark that is wrong, and each table or number that is not what numbers and tables have."""
+    _, wrong, old = _renewed(text, numbers, tables)
+    return wrong + old
 
 
-def _table(match: re.Match[str], numbers: Mapping[str, Number], tables: Mapping[str, str]) -> str:
-    study, _, kind = match["name"].rpartition("/")
-    if kind in TABLES:
-        start = f"{study}/" if study else ""
-        own = {key[len(start) :]: entry for key, entry in numbers.items() if key.startswith(start)}
-        body = TABLES[kind]({key: entry for key, entry in own.items() if "/" not in key})
-    elif match["name"] in tables:
-        body = tables[match["name"]]
+def _renewed(text: str, numbers: Mapping[str, Number], tables: Mapping[str, str]) -> tuple[str, list[str], list[str]]:
+    """The text as it should be, what is wrong in it, and what is stale: a line each."""
+    wrong, old = _misplaced(text), []
+
+    def renew(match: re.Match[str]) -> str:
+        kind, name, body = match.groups()
+        try:
+            fresh = _number(name, body, numbers) if kind == "n" else _table(name, numbers, tables)
+        except StudyError as error:
+            wrong.append(f"line {_line(text, match)}: {error}")
+            return match[0]
+        if fresh != body:
+            what = f"number {name} is stale: {body!r} should be {fresh!r}" if kind == "n" else f"table {name} is stale"
+            old.append(f"line {_line(text, match)}: {what}")
+        return f"<!-- {kind}:{name} -->{fresh}<!-- /{kind} -->"
+
+    return (text if wrong else _MARKED.sub(renew, text)), wrong, old
+
+
+def _misplaced(text: str) -> list[str]:
+    """Comments that are no marks, marks that open twice, never close or close nothing, or stand where none renders."""
+    wrong, opened, unclosed = [], None, ""
+    for match in _COMMENT.finditer(text):
+        line, mark = f"line {_line(text, match)}", _MARK.fullmatch(match[0])
+        if mark is None:
+            wrong.append(f"{line}: {match[0]!r} is no mark: n:ID, table:NAME and their ends /n, /table are")
+            continue
+        if mark["ends"] != (opened and opened["kind"]):
+            wrong.append(unclosed if opened else f"{line}: {mark[0]} closes nothing")
+        opened, unclosed = (None if mark["ends"] else mark), f"{line}: {mark[0]} is not closed"
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if "table" in (mark["kind"], mark["ends"]):
+            if before or text[match.end() : match.end() + 1] not in ("", "\n"):
+                wrong.append(f"{line}: {mark[0]} must stand alone on its line")
+        elif _LINE_START.fullmatch(before):
+            wrong.append(f"{line}: {mark[0]} stands first on its line and cuts the paragraph: put a word before it")
+    return [*wrong, unclosed] if opened else wrong
+
+
+def _line(text: str, match: re.Match[str]) -> int:
+    return text.count("\n", 0, match.start()) + 1
+
+
+def _table(name: str, numbers: Mapping[str, Number], tables: Mapping[str, str]) -> str:
+    study, _, kind = name.rpartition("/")
+    start = f"{study}/" if study else ""
+    own = {key[len(start) :]: entry for key, entry in numbers.items() if key.startswith(start)}
+    own = {key: entry for key, entry in own.items() if "/" not in key}
+    if kind in TABLES and own:
+        body = TABLES[kind](own)
+    elif name in tables:
+        body = tables[name]
     else:
-        raise StudyError(f"table {match['name']} does not exist: tables are {', '.join([*TABLES, *sorted(tables)])}")
-    return f"<!-- table:{match['name']} -->\n{body}\n<!-- /table -->"
+        missing = "" if own else f", no study {study} has numbers"
+        raise StudyError(f"table {name} does not exist{missing}: tables are {', '.join([*TABLES, *sorted(tables)])}")
+    return f"\n{body}\n"
 
 
-def _number(match: re.Match[str], numbers: Mapping[str, Number]) -> str:
-    entry = numbers.get(match["name"])
+def _number(name: str, written: str, numbers: Mapping[str, Number]) -> str:
+    entry = numbers.get(name)
     if entry is None:
-        raise StudyError(f"number {match['name']} is not among the reported numbers")
-    found = len(_DIGITS.findall(match["body"]))
+        raise StudyError(f"number {name} is not among the reported numbers")
+    found = len(_DIGITS.findall(written))
     values = [entry["value"]] if found == 1 else [entry["value"], *(entry["interval"] or [])]
     if found not in (1, 3) or len(values) != found or None in values:
-        raise StudyError(f"number {match['name']}: {match['body']!r} must be one number, or one with its interval")
-    scale = _scale(match["body"], entry["unit"])
+        raise StudyError(f"number {name}: {written!r} must be one number, or one with its interval")
+    scale = _scale(written, entry["unit"])
     remaining = iter(values)
-    body = _DIGITS.sub(lambda digits: _like(digits.group(0), scale * next(remaining)), match["body"])
-    return f"<!-- n:{match['name']} -->{body}<!-- /n -->"
+    return _DIGITS.sub(lambda digits: _like(digits[0], scale * next(remaining)), written)
 
 
 def _scale(body: str, unit: str) -> float:
@@ -120,22 +153,3 @@ def _like(written: str, value: float) -> str:
     if not text.strip("-0.,"):
         text = text.lstrip("-")
     return text.replace("-", _MINUS) if _MINUS in written else text
-
-
-def _paired(text: str) -> None:
-    """StudyError where a mark opens twice, never closes, or closes what is not open."""
-    open_mark = None
-    for match in _MARK.finditer(text):
-        mark = match.group(0)[5:-4]
-        closing = mark.startswith("/")
-        if closing and (open_mark is None or mark[1:].split(":")[0] != open_mark.split(":")[0]):
-            raise StudyError(f"mark {mark} closes what is not open")
-        if not closing and open_mark is not None:
-            raise StudyError(f"mark {open_mark} is not closed")
-        open_mark = None if closing else mark
-    if open_mark is not None:
-        raise StudyError(f"mark {open_mark} is not closed")
-
-
-def _inside(block: str) -> str:
-    return block.split("-->", 1)[1].rsplit("<!--", 1)[0]
