@@ -20,7 +20,7 @@ def root(tmp_path: Path, study: dict[str, Any]) -> Path:
     shutil.copy(ROOT / config_readme.SCHEMA, tmp_path / config_readme.SCHEMA)
     (tmp_path / config_readme.EXAMPLE).write_text(yaml.safe_dump(study))
     (tmp_path / method_tables.DOCS).parent.mkdir()
-    (tmp_path / method_tables.DOCS).write_text(f"# Methods\n\n{method_tables.BEGIN}{method_tables.END}\n")
+    (tmp_path / method_tables.DOCS).write_text("# Methods\n\n| method | score |\n\nMore.\n")
     return tmp_path
 
 

@@ -12,9 +12,8 @@ from attribution.workflow import registry
 from attribution.workflow.config_schema import Schema, describe, resolve
 
 DOCS = Path("docs", "methods.md")
-BEGIN = "<!-- written by python -m attribution.workflow.config_readme: from here -->\n\n"
-END = "\n<!-- to here -->"
-TABLE = re.compile(f"(?<={BEGIN}).*?(?={END})", re.DOTALL)
+HEAD = ["method", "score", "reads", "file", "source"]
+TABLE = re.compile(r"^\| method \| score \|.*?\n(?=\n)", re.DOTALL | re.MULTILINE)
 
 
 def settings(whole: Schema) -> str:
@@ -25,7 +24,7 @@ def settings(whole: Schema) -> str:
         for name, part in found.settings.items():
             parts.setdefault(name, resolve(part, whole))
     rows = [["setting", "range", "meaning"], ["---"] * 3]
-    rows += [[f"`{name}`", _cell(describe(part)), part["description"]] for name, part in parts.items()]
+    rows += [[f"`{name}`", _range(part), part["description"]] for name, part in parts.items()]
     lines = [["method", "meaning", "settings, where left out"], ["---"] * 3]
     for found in known.values():
         lines.append([f"`{found.name}`", found.about, ", ".join(_default(*item) for item in found.settings.items())])
@@ -38,8 +37,8 @@ def documented(root: Path | str) -> str:
     path = Path(root, DOCS)
     text = path.read_text(encoding="utf-8")
     if not TABLE.search(text):
-        raise StudyError(f"{path}: has no place for its table, between {BEGIN.strip()} and {END.strip()}")
-    rows = [["method", "score", "reads", "file", "source"], [":--"] * 5]
+        raise StudyError(f"{path}: has no table that begins with: {_table([HEAD])}")
+    rows = [HEAD, [":--"] * 5]
     for found in registry.methods().values():
         file = f"[{found.module}.py](../src/attribution/methods/{found.module}.py)"
         rows.append([f"`{found.name}`", _cell(found.score), found.reads, file, found.source])
@@ -51,6 +50,10 @@ def _default(name: str, part: dict[str, Any]) -> str:
         return f"`{name}` (needed)"
     value = part["default"]
     return f"`{name}: [{', '.join(map(str, value))}]`" if isinstance(value, list) else f"`{name}: {value}`"
+
+
+def _range(part: Schema) -> str:
+    return f"text like `{_cell(part['pattern'])}`" if "pattern" in part else _cell(describe(part))
 
 
 def _cell(text: str) -> str:
