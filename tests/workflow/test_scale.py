@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attribution.errors import StudyError
-from attribution.workflow import config_rules, fingerprint, paths, scale
+from attribution.workflow import datasets, fingerprint, paths, scale
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
@@ -58,7 +58,7 @@ def test_code_paths_are_those_of_the_whole_study(whole, tiny, study):
     modules = [{fingerprint.method_module(name) for name in config["methods"]} for config in (small, large)]
     assert modules[0] <= modules[1]
     assert {"ekfac"} <= modules[0]
-    assert config_rules.IMAGES[small["data"]["dataset"]] < 1000
+    assert datasets.facts(small["data"]["dataset"])["images"] < 1000
 
 
 def test_targets_keep_the_names_of_the_whole_studies(whole, tiny):

@@ -26,6 +26,9 @@ of_lengths = partial(inputs.of_lengths, STUDIES)
 need = partial(inputs.need, STUDIES)
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 autoencoder_md5 = partial(inputs.dataset_md5, STUDIES, ROOT, key="autoencoder")
+images_sha256 = partial(inputs.images_sha256, STUDIES)
+levels = partial(inputs.levels, STUDIES)
+of_source = partial(inputs.of_source, STUDIES)
 one_of = inputs.one_of
 
 

@@ -55,7 +55,8 @@ rule regenerate:
         gpu=need("gpu"),
     params:
         spec=spec(
-            "seed data.dataset denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
+            "seed denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls",
+            levels=levels,
         ),
         code=identity.code("regenerate"),
         lock=LOCK,

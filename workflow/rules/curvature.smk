@@ -21,7 +21,8 @@ rule gradients:
         gpu=need("gpu"),
     params:
         spec=spec(
-            "seed data.dataset denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias"
+            "seed denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias",
+            levels=levels,
         ),
         code=identity.code("gradients"),
         lock=LOCK,

@@ -12,7 +12,7 @@ rule dataset:
     benchmark:
         "results/{study}/logs/dataset.tsv"
     wildcard_constraints:
-        study=one_of(study for study in STUDIES if "autoencoder" not in STUDIES[study]["data"]),
+        study=of_source("dataset"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "dataset", 1000),
@@ -24,6 +24,34 @@ rule dataset:
         lock=LOCK,
     shell:
         "python -m attribution.steps.dataset"
+        " --out results/{wildcards.study}/data/images"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# The same from a plain folder or archive of images; a file that is changed, added or removed there runs it again.
+rule image_folder:
+    output:
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+        receipt="results/{study}/data/images/receipt.json",
+    log:
+        "results/{study}/logs/image_folder.log",
+    benchmark:
+        "results/{study}/logs/image_folder.tsv"
+    wildcard_constraints:
+        study=of_source("folder"),
+    threads: 1
+    resources:
+        mem_mb=need("mem_mb", "image_folder"),
+        runtime=need("runtime", "image_folder"),
+        gpu=0,
+    params:
+        spec=spec("seed data", images_sha256=images_sha256),
+        code=identity.code("image_folder"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.image_folder"
         " --out results/{wildcards.study}/data/images"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
@@ -41,7 +69,7 @@ rule latents:
     benchmark:
         "results/{study}/logs/latents.tsv"
     wildcard_constraints:
-        study=one_of(study for study in STUDIES if "autoencoder" in STUDIES[study]["data"]),
+        study=of_source("autoencoder"),
     threads: 1
     resources:
         mem_mb=need("mem_mb", "latents"),
@@ -170,7 +198,7 @@ rule measure:
         runtime=need("runtime", "measure"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed data.dataset denoiser diffusion measurement"),
+        spec=spec("seed denoiser diffusion measurement", levels=levels),
         code=identity.code("measure"),
         lock=LOCK,
     shell:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attribution.workflow import dvc, paths
+from attribution.workflow import datasets, dvc, image_files, paths
 from attribution.workflow.refusal import of_wildcards
 
 Studies = Mapping[str, dict[str, Any]]
@@ -251,6 +251,22 @@ def need(studies: Studies, resource: str, rule: str = "", otherwise: int | None 
 def dataset_md5(studies: Studies, root: Path, study: str, key: str = "dataset") -> str | None:
     """The hash that dvc.lock pins for the study's dataset, or for what `key` of its section data names."""
     return dvc.locked_md5(root, studies[study]["data"][key])
+
+
+def images_sha256(studies: Studies, study: str) -> str:
+    """The identity of the image files in the study's folder or archive."""
+    return image_files.summary(studies[study]["data"]["folder"])["sha256"]
+
+
+def levels(studies: Studies, study: str) -> int:
+    """How many values a pixel of the study's images can take."""
+    return datasets.levels(studies[study]["data"])
+
+
+def of_source(studies: Studies, source: str) -> str:
+    """A wildcard constraint that studies meet whose images come from a data set, a folder, or through an autoencoder."""
+    kinds = {study: next(k for k in ("autoencoder", "folder", "dataset") if k in studies[study]["data"]) for study in studies}
+    return one_of(study for study in studies if kinds[study] == source)
 
 
 def one_of(names: Iterable[str]) -> str:
