@@ -54,7 +54,7 @@ def test_optional_keys_may_be_left_out(load: Load, study: dict[str, Any], key: s
 
 def test_what_has_no_default_is_required(load: Load, study: dict[str, Any]) -> None:
     """One by one, so that a key forgotten in a `required` list is found."""
-    dotted = ["data", "data.train", "data.dataset", "denoiser.kind", *(f"removal.{key}" for key in study["removal"])]
+    dotted = ["data", "data.train", "data.dataset", "denoiser.kind"]
     dotted += ["draws_sweep.draws", "methods.trak.damping", "methods.trak.dampings", "methods.trak.feature"]
     for key in dotted:
         text = changed(yaml.safe_load(yaml.safe_dump(study)), key, DELETED)
@@ -64,7 +64,7 @@ def test_what_has_no_default_is_required(load: Load, study: dict[str, Any]) -> N
 def test_every_other_key_has_its_default(study: dict[str, Any], unet: dict[str, Any]) -> None:
     """One by one: the study without the key is the study with the default of the schema, however deep it stands."""
     schema = config.schema_in(SCHEMA)
-    optional = {"title", "data", "methods", "draws_sweep", "removal"}
+    optional = {"title", "data", "methods", "draws_sweep"}
     for denoiser in (study["denoiser"], unet):
         study["denoiser"] = denoiser
         sections = [name for name in study if name not in optional | {"seed"}]
@@ -90,7 +90,7 @@ def test_a_study_is_its_data(load: Load) -> None:
     assert found["denoiser"] == {"kind": "mlp", "width": 128, "depth": 3, "time_features": 32}
     assert found["curvature"]["kinds"] == {"model": {"fisher": "mc", "draws": 50, "sharing": "expand"}}
     assert list(found["methods"]) == ["random", "pixel_l2", "gradient_dot", "trak", "ekfac"]
-    absent = {"title", "removal", "draws_sweep", "unlearning", "counterfactual", "ablation", "contributors"}
+    absent = {"title", "draws_sweep", "unlearning", "counterfactual", "ablation", "contributors"}
     assert found.keys() == config.schema_in(SCHEMA)["properties"].keys() - absent
     assert load("data: {dataset: digits, train: 500}\ntraining: {steps: 7}\n")["training"]["batch"] == 64
     partly = load("data: {dataset: digits, train: 500}\ndenoiser: {kind: unet, dropout: 0.5}\n")["denoiser"]

@@ -59,7 +59,7 @@ def run(job: Job) -> None:
     save(sweeps.lds_by_draws(_draws(job, records)), job.out, "lds_by_draws")
     save(retraining.seed_control(ceiling["control"]["kinds"]), job.out, "seed_control")
 
-    removal = load_json(job.input("removal"))["percents"] if job.inputs["removal"] else {}
+    removal = load_json(job.input("removal"))["percents"]
     save(retraining.retrain_without_top(removal), job.out, "retrain_without_top")
 
     save(prevalence.prevalence(load_json(job.input("prevalence"))["methods"]), job.out, "prevalence")

@@ -48,8 +48,8 @@ def run(job: Job) -> None:
     parts.append(numbers.ceiling_numbers(ceiling["ceiling"]["kinds"], *_origin(path)))
     if ceiling["control"]:
         parts.append(numbers.control_numbers(ceiling["control"]["kinds"], *_origin(path)))
-    for path in job.inputs.get("removal", []):
-        parts.append(numbers.removal_numbers(load_json(path)["percents"], pairs, *_origin(path)))
+    path = job.input("removal")
+    parts.append(numbers.removal_numbers(load_json(path)["percents"], pairs, *_origin(path)))
     path = job.input("overestimate")
     parts.append(numbers.overestimate_numbers(load_json(path), *_origin(path)))
     path = job.input("prevalence")

@@ -187,9 +187,7 @@ def _draws(config: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _removal(config: dict[str, Any]) -> tuple[str, str] | None:
-    removal = config.get("removal")
-    if removal is None:
-        return None
+    removal = config["removal"]
     if absent := _absent(config, removal["methods"]):
         return "removal.methods", f"{absent} ({', '.join(config['methods'])})"
     fewest = min(config["queries"].values())

@@ -25,13 +25,7 @@ def retrain_without_top(percents: Mapping[str, Mapping[str, Record]]) -> Figure:
     """Loss increase of a query after retraining without its top examples, one panel a share removed, one row a method.
 
     percents: percent -> kind or "all" -> method -> {value, interval}; drawn is "all", kind by kind hollow beside it.
-    Without any, a line of text.
     """
-    if not percents:
-        figure, grid = panels(1, 1, 1.5)
-        grid[0][0].text(0.5, 0.5, "No model was retrained: the study has no section removal", ha="center")
-        grid[0][0].set_axis_off()
-        return figure
     shares = sorted(percents, key=int)
     methods = sorted(percents[shares[-1]]["all"], key=lambda method: -percents[shares[-1]]["all"][method]["value"])
     figure, grid = panels(1, len(shares), 1.5 + 0.4 * len(methods), sharey=True)
