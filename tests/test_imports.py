@@ -25,7 +25,7 @@ LEVELS = [
     {"methods"},
     {"evaluation"},
     {"reporting", "tracking"},
-    {"steps", "__main__"},
+    {"steps", "scaffold", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

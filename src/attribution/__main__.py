@@ -5,10 +5,12 @@ why [TARGET]     the jobs that would run, what changed since each last ran, and 
 cost [STUDY]     jobs, seconds and memory of a study by rule
 crate STUDY      write a published study as a Workflow Run RO-Crate to the folder --out
 publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew the pages
+new study NAME   write config/NAME.yaml to start from; --images names a folder or archive of images
 readme           renew tables and numbers of README and docs/ from results/published/; --check only says what is stale
 """
 
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -44,9 +46,16 @@ def main(arguments: list[str]) -> int:
     crate.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
     commands.add_parser("readme", help="renew the pages' tables").add_argument("--check", action="store_true")
+    new = commands.add_parser("new", help="write a file to start from").add_subparsers(dest="kind", required=True)
+    study = new.add_parser("study", help="config/NAME.yaml, of default settings")
+    study.add_argument("name")
+    study.add_argument("--images", metavar="DIR", help="a folder, tar or zip archive of images; without: the digits")
     given = parser.parse_args(arguments)
     root = Path.cwd()
     try:
+        if given.command == "new":
+            print(importlib.import_module(f"attribution.scaffold.{given.kind}").write(root, given))
+            return 0
         if given.command == "audit":
             from attribution.provenance.command import again, run
 

@@ -47,8 +47,8 @@ def test_file_is_the_same_bytes_from_two_processes_and_reads_back(tmp_path):
     ],
 )
 def test_a_dataset_that_is_not_as_documented_is_not_written(tmp_path, change, line):
+    made = dataset.Dataset("digits", "here", "none", *digits.load())
     with pytest.raises(StudyError, match=line):
-        made = dataset.Dataset("digits", "here", "none", *digits.load())
         dataset.save(tmp_path / "bad", dataclasses.replace(made, **change))
     assert not (tmp_path / "bad").exists()
 

@@ -1,4 +1,4 @@
-"""Folders and archives of images: every mode has its treatment, every layout its parts and classes, the rest is refused.
+"""Folders and archives of images: each mode has its treatment, each layout its parts and classes, the rest is refused.
 
 The files are written by Pillow here; what they hold is compared with pixels computed by hand.
 """
@@ -126,7 +126,12 @@ def test_16_bit_colour_keeps_its_upper_bits(tmp_path):
 def test_orientation_is_turned_upright(orientation):
     """A viewer shows the same picture for each: the stored pixels are those that the orientation undoes."""
     turns = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud}
-    turns |= {5: lambda a: a.T, 6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a.T, 2), 8: lambda a: np.rot90(a, -1)}
+    turns |= {
+        5: lambda a: a.T,
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a.T, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
     exif = Image.Exif()
     exif[0x0112] = orientation
     blob = encoded(Image.fromarray(np.ascontiguousarray(turns[orientation](RAMP))), exif=exif)
@@ -147,7 +152,10 @@ def test_what_cannot_be_read_as_meant_is_refused_by_name():
         (whole[: len(whole) // 2], "truncated or damaged"),
         (b"", "no image of JPEG, PNG"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "it: "),
-        (encoded(Image.fromarray(np.zeros((1025, 1024), np.uint8))), "1024 x 1025 pixels are more than 1048576; refused"),
+        (
+            encoded(Image.fromarray(np.zeros((1025, 1024), np.uint8))),
+            "1024 x 1025 pixels are more than 1048576; refused",
+        ),
     ]:
         with pytest.raises(StudyError, match=line) as caught:
             decode(blob, "rgb", "it")

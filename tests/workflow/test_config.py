@@ -139,14 +139,20 @@ def test_a_folder_is_held_to_its_numbers(load: Load, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("resources: {runtime: 1:00:00}", "resources.runtime: '1:00:00' is not allowed; a time is written in minutes: 60 "),
+        (
+            "resources: {runtime: 1:00:00}",
+            "resources.runtime: '1:00:00' is not allowed; a time is written in minutes: 60 ",
+        ),
         ("resources: {runtime: 90:00}", "resources.runtime: '90:00' is not allowed; a time is written in minutes: 90 "),
         ("sampling: {clip: no}", "sampling.clip: 'no' is not allowed; write true or false "),
         ("gradients: {bits: abc}", "gradients.bits: 'abc' is not allowed; (expected one of 8, 32)"),
         ("seed: 1_000", "seed: '1_000' is not allowed"),
         ("seed: 0x1F", "seed: '0x1F' is not allowed"),
         ("title: 2026-01-01\nseed: 2026-01-01", "seed: '2026-01-01' is not allowed"),
-        ("training: {learning_rate: '1e-3'}", "training.learning_rate: '1e-3' is not allowed; YAML reads that as text, wr"),
+        (
+            "training: {learning_rate: '1e-3'}",
+            "training.learning_rate: '1e-3' is not allowed; YAML reads that as text, wr",
+        ),
         ("training: !!python/tuple [1]", "1: not valid YAML (could not determine a constructor"),
     ],
 )

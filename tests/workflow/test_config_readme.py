@@ -61,7 +61,10 @@ def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
     assert "| `trak.damping` | number | > 0 | the default damping; one of dampings |  | `0.1` |" in rows
     names = ", ".join(datasets.declared())
     assert any(row.startswith(f"| `dataset` | word | one of {names} | which images; ") for row in rows)
-    assert "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number | `8` |  |" in rows
+    assert (
+        "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number | `8` |  |"
+        in rows
+    )
     batch = next(row for row in rows if row.startswith("| `batch` | integer | >= 1 | examples of one step"))
     assert batch.endswith("| `64`, at most `design.fraction` x `data.train` | `64` |")
 

@@ -92,7 +92,9 @@ def test_another_data_set_and_study_change_no_job(clone: Path, snakemake: Callab
 
     before = jobs("smoke")
     (clone / "src/attribution/data/greys.py").write_text(MODULE + LOADER)
-    (clone / "config/added.yaml").write_text("data: {dataset: greys, train: 500}\nmeasurement: {quantities: [loss, elbo]}\n")
+    (clone / "config/added.yaml").write_text(
+        "data: {dataset: greys, train: 500}\nmeasurement: {quantities: [loss, elbo]}\n"
+    )
     assert jobs("smoke") == before
     assert len(before) > 100
     added = jobs("added")

@@ -19,7 +19,7 @@ from attribution.workflow import image_files
 
 
 class Read(NamedTuple):
-    """The images [N, C, H, W] uint8 with labels and parts, the identity of what was read, and what was read in words."""
+    """Images [N, C, H, W] uint8 with labels and parts, the identity of what was read, and what was read in words."""
 
     arrays: Arrays
     sha256: str

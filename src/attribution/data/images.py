@@ -78,7 +78,9 @@ def _eight_bits(image, where: str):
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)), ["16-bit grey scaled to 8 bits"]
     if image.mode not in PLAIN:
-        raise StudyError(f"{where}: pixels of Pillow's mode {image.mode} have no declared meaning in 8 bits; convert it")
+        raise StudyError(
+            f"{where}: pixels of Pillow's mode {image.mode} have no declared meaning in 8 bits; convert it"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getextrema()[3][0] == 255:

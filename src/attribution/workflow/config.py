@@ -136,12 +136,8 @@ def _loader(path: str) -> Any:
     def scalar(value: Callable[[str], Any]) -> Callable[..., Any]:
         return lambda loader, node: value(loader.construct_scalar(node))
 
-    class Loader(base):
-        yaml_implicit_resolvers: dict = {}
-        yaml_constructors = {
-            tag: base.yaml_constructors[tag] for tag in (f"{prefix}str", f"{prefix}seq", None)
-        }
-
+    kept = {tag: base.yaml_constructors[tag] for tag in (f"{prefix}str", f"{prefix}seq", None)}
+    Loader = type("Loader", (base,), {"yaml_implicit_resolvers": {}, "yaml_constructors": kept})
     Loader.add_implicit_resolver(merge, re.compile(r"<<$"), ["<"])
     Loader.add_constructor(f"{prefix}map", mapping)
     for name, (pattern, first, value) in CORE.items():

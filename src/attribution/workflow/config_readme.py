@@ -20,8 +20,8 @@ HEAD = """# Configs
 
 <!-- Generated from workflow/schemas/study.schema.yaml by `python -m attribution.workflow.config_readme`. -->
 
-One file here is one study; `python -m attribution new study NAME` writes one ([docs](../docs/add-a-study.md)). A key that
-is left out has its default, stays absent where it is marked optional, and is required otherwise; a key that is not
+One file here is one study; `python -m attribution new study NAME` writes one ([how](../docs/add-a-study.md)). A key
+that is left out has its default, stays absent where it is marked optional, and is required otherwise; a key that is not
 listed here is refused. The last column is the value in `digits.yaml`.
 """
 

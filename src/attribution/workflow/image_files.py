@@ -1,4 +1,4 @@
-"""The image files of a plain folder or archive: which they are, what part and class each belongs to, and their identity.
+"""The image files of a plain folder or archive: which they are, the part and class of each, and their identity.
 
     <root>/train/<class>/<file>, <root>/test/<class>/<file>      parts and classes
     <root>/train/<file>, <root>/test/<file>                      parts, no classes
@@ -9,9 +9,9 @@ Folders above all images count for nothing, and `Train` is `train`. Every image 
 names which differ in case, ending or upper folder are different images. Hidden files are left out, files of other kinds
 are left out and counted, and what might be meant as an image but cannot be read as one is refused by its name.
 
-Archives (tar, also compressed, and zip) are read as streams: nothing is unpacked, and members that would lie outside, or
-are links, are refused. The identity is a hash over parts, classes, names and bytes; it is kept beside the files' stats,
-so that a plan hashes a folder once.
+Archives (tar, also compressed, and zip) are read as streams: nothing is unpacked, and members that would lie outside,
+or are links, are refused. The identity is a hash over parts, classes, names and bytes; it is kept beside the files'
+stats, so that a plan hashes a folder once.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Place(NamedTuple):
 
 
 def walk(source: Path) -> Files:
-    """Every file that is not hidden, in the source's own order. Raises StudyError naming what is not as it should be."""
+    """Every file that is not hidden, in the source's order. Raises StudyError naming what is not as it should be."""
     if source.is_dir():
         yield from _folder(source)
         return
@@ -61,7 +62,7 @@ def walk(source: Path) -> Files:
 
 
 def arranged(source: Path, names: Iterable[str]) -> dict[str, Place]:
-    """Where each image belongs, in the order of part, class and name. Raises StudyError naming one that fits nowhere."""
+    """Where each image belongs, by part, class and name in order. Raises StudyError naming one that fits nowhere."""
     images = [PurePosixPath(name) for name in names if _is_image(source, name)]
     if not images:
         raise StudyError(f"{source}: holds no images ({', '.join(READ)})")
@@ -83,7 +84,7 @@ def arranged(source: Path, names: Iterable[str]) -> dict[str, Place]:
     if not any(place.part == "train" for place in found.values()):
         raise StudyError(f"{source}: has a test part alone; training images lie in train/")
     labels = sorted({place.label for place in found.values()})
-    for one, other in zip(labels, labels[1:], strict=False):
+    for one, other in pairwise(labels):
         if one.casefold() == other.casefold():
             raise StudyError(f"{source}: classes {one} and {other} differ in case alone; rename one, or join them")
     order = sorted(found, key=lambda path: (PARTS.index(found[path].part), found[path].label, path.stem, str(path)))

@@ -264,9 +264,10 @@ def levels(studies: Studies, study: str) -> int:
 
 
 def of_source(studies: Studies, source: str) -> str:
-    """A wildcard constraint that studies meet whose images come from a data set, a folder, or through an autoencoder."""
-    kinds = {study: next(k for k in ("autoencoder", "folder", "dataset") if k in studies[study]["data"]) for study in studies}
-    return one_of(study for study in studies if kinds[study] == source)
+    """A wildcard constraint that studies meet whose images come from a dataset, a folder, or through an autoencoder."""
+    order = ("autoencoder", "folder", "dataset")
+    first = {study: next(key for key in order if key in config["data"]) for study, config in studies.items()}
+    return one_of(study for study in studies if first[study] == source)
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
 """The studies of a tree: one for each file of config/ that has the name of a study and can be read as one.
 
 A study is config/<name>.yaml. Its name stands in paths and is a target, so it has small letters, digits and _, begins
-with a letter, and is no rule, `all`, or group that it is not a member of. Hidden files, which editors and macOS leave, are no studies. A
-file that cannot be read as a study is an error for who asks for that study, and a warning for everyone else.
+with a letter, and is no rule, `all`, or group that it is not a member of. Hidden files, which editors and macOS leave,
+are no studies. A file that cannot be read as a study is an error for who asks for it, and a warning for everyone
+else.
 """
 
 import re
@@ -61,7 +62,8 @@ def check_name(root: Path, path: Path, groups: Groups) -> None:
     rules = [name for file in root.glob("workflow/rules/*.smk") for name in _RULE.findall(file.read_text("utf-8"))]
     others = [name for name, members in groups.items() if name not in members]
     taken = path.stem in ("all", *NOT_STUDIES, *others, *rules)
-    if re.fullmatch(STUDY, path.stem) and path.suffix == ".yaml" and not taken:
+    placed = path.parent == root / "config" and path.suffix == ".yaml"
+    if placed and re.fullmatch(STUDY, path.stem) and not taken:
         return
     rule = "write <name>.yaml, of small letters, digits and _, a letter first, and no rule, group, `all` or `config`"
     raise StudyError(f"{path}: {path.name} is no name of a study: {rule}")
