@@ -19,7 +19,7 @@ rule dataset:
         runtime=need("runtime", "dataset", 10),
         gpu=0,
     params:
-        spec=spec("seed data", dvc_md5=dataset_md5),
+        spec=spec("seed data.dataset data.train", dvc_md5=dataset_md5),
         code=identity.code("dataset"),
         lock=LOCK,
     shell:
@@ -47,7 +47,10 @@ rule image_folder:
         runtime=need("runtime", "image_folder"),
         gpu=0,
     params:
-        spec=spec("seed data", images_sha256=images_sha256),
+        spec=spec(
+            "seed data.folder data.train data.mode? data.size?",
+            images_sha256=images_sha256,
+        ),
         code=identity.code("image_folder"),
         lock=LOCK,
     shell:
@@ -76,7 +79,11 @@ rule latents:
         runtime=need("runtime", "latents"),
         gpu=need("gpu"),
     params:
-        spec=spec("seed data", dvc_md5=dataset_md5, autoencoder_md5=autoencoder_md5),
+        spec=spec(
+            "seed data.dataset data.train data.autoencoder",
+            dvc_md5=dataset_md5,
+            autoencoder_md5=autoencoder_md5,
+        ),
         code=identity.code("latents"),
         lock=LOCK,
     shell:
