@@ -312,6 +312,37 @@ def test_damaged_and_swollen_archives_are_one_line(tmp_path):
         read(tmp_path / "swollen.zip")
 
 
+def test_a_member_whose_bytes_were_changed_is_one_line(tmp_path):
+    """Its header is whole, so that only the reading of its bytes finds the fault."""
+    root = put(tmp_path / "root", {f"{n}.png": shade(n) for n in range(3)})
+    path = packed(root, tmp_path / "a.zip")
+    blob = bytearray(path.read_bytes())
+    blob[blob.index(b"IDAT") + 6] ^= 255
+    path.write_bytes(blob)
+    with pytest.raises(StudyError, match=r"a\.zip: truncated, or neither .*Bad CRC") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_damaged_bytes_are_read_or_refused_in_a_line(kind):
+    """Whatever Pillow's decoders raise for bytes that were changed anywhere: an image, or one line."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encoded(Image.fromarray(COLOUR), kind, **({} if kind == "BMP" else {"exif": exif}))
+    stream, said = np.random.default_rng(0), []
+    for _ in range(300):
+        blob = bytearray(whole)
+        for at in stream.integers(0, len(blob), int(stream.integers(1, 6))):
+            blob[at] = int(stream.integers(256))
+        try:
+            decode(bytes(blob[: int(stream.integers(1, len(blob) + 1))]), "rgb", "it")
+        except StudyError as error:
+            said.append(str(error))
+    assert len(said) > 100
+    assert all(line.startswith("it: ") and "\n" not in line and "BytesIO" not in line for line in said)
+
+
 def test_links_in_a_folder_are_followed_once(tmp_path):
     root = put(tmp_path / "root", {"c/a.png": shade(1), "d/b.png": shade(2)})
     (root / "e").symlink_to(put(tmp_path / "other", {"z.png": shade(3)}))
@@ -345,6 +376,10 @@ def test_the_identity_is_kept_for_a_state_of_the_files_and_moves_with_them(tmp_p
         if (root / "c/a.png").exists():
             os.utime(root / "c/a.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # an older time hides nothing
         seen.add(image_files.summary(root)["sha256"])
-    assert len(seen) == 5
+    (root / "c/notes.txt").symlink_to(tmp_path / "nowhere")  # is no image, and hides no later change
+    assert image_files.summary(root)["sha256"] in seen
+    (root / "d/c.png").write_bytes(shade(6))
+    seen.add(image_files.summary(root)["sha256"])
+    assert len(seen) == 6
     with pytest.raises(StudyError, match="nowhere: no such folder or archive"):
         image_files.summary(tmp_path / "nowhere")

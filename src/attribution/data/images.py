@@ -14,6 +14,7 @@ Shape letters: C H W image.
 """
 
 import io
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,11 @@ def decode(blob: bytes, mode: str, where: str, size: int | None = None) -> Decod
 
     largest = LARGEST if size is None else LARGEST_RESIZED
     try:
-        with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
+        # What Pillow only warns of is not read as it is meant.
+        with (
+            warnings.catch_warnings(action="error", category=UserWarning),
+            Image.open(io.BytesIO(blob), formats=FORMATS) as image,
+        ):
             if image.width * image.height > largest:
                 raise StudyError(f"{where}: {image.width} x {image.height} pixels are more than {largest}; refused")
             if getattr(image, "n_frames", 1) > 1:
@@ -57,8 +62,11 @@ def decode(blob: bytes, mode: str, where: str, size: int | None = None) -> Decod
             pixels = np.asarray(upright.convert(MODES[mode]))
     except UnidentifiedImageError as error:
         raise StudyError(f"{where}: no image of {', '.join(FORMATS)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise StudyError(f"{where}: truncated or damaged ({' '.join(str(error).split())})") from error
+    except StudyError:
+        raise
+    except Exception as error:  # damaged bytes lead decoders to exceptions of every kind
+        reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else ""
+        raise StudyError(f"{where}: truncated or damaged ({reason or type(error).__name__})") from error
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return Decoded(pixels, (*treated, *more))
 

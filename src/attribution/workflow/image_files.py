@@ -35,7 +35,7 @@ MEANT = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".tg
 PARTS = ("train", "test")
 LARGEST = 1 << 26  # bytes of one file
 KEPT = Path(".snakemake", "attribution", "images.json")
-DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 
 Files = Iterator[tuple[str, Callable[[], bytes]]]  # name below the root, how its bytes are read
 
@@ -52,13 +52,10 @@ def walk(source: Path) -> Files:
     if source.is_dir():
         yield from _folder(source)
         return
-    try:
+    with _whole(source):
         with source.open("rb") as file:
             packed = file.read(4) == b"PK\x03\x04"
         yield from (_zip if packed else _tar)(source)
-    except (*DAMAGED, NotImplementedError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise StudyError(f"{source}: truncated, or neither a folder, tar nor zip archive ({reason})") from error
 
 
 def arranged(source: Path, names: Iterable[str]) -> dict[str, Place]:
@@ -134,7 +131,7 @@ def _common(folders: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _folder(source: Path) -> Files:
     seen = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
+    for folder, folders, names in os.walk(source, followlinks=True, onerror=_unreadable):
         if (real := os.path.realpath(folder)) in seen:
             raise StudyError(f"{folder}: reached twice by links; remove the link")
         seen.add(real)
@@ -142,6 +139,10 @@ def _folder(source: Path) -> Files:
         for name in sorted(name for name in names if not _hidden(name)):
             path = Path(folder, name)
             yield _readable(source, path.relative_to(source).as_posix()), lambda path=path: _bytes(path)
+
+
+def _unreadable(error: OSError) -> None:
+    raise StudyError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _bytes(path: Path) -> bytes:
@@ -160,7 +161,10 @@ def _tar(source: Path) -> Files:
             if not (member.isfile() or member.isdir()):
                 raise StudyError(f"{source}: {member.name}: a link or device in an archive; refused")
             if _inside(source, member.name, member.size) and member.isfile():
-                yield str(PurePosixPath(member.name)), lambda member=member: tar.extractfile(member).read()
+                yield (
+                    str(PurePosixPath(member.name)),
+                    lambda member=member: _taken(source, lambda: tar.extractfile(member).read()),
+                )
 
 
 def _zip(source: Path) -> Files:
@@ -169,7 +173,25 @@ def _zip(source: Path) -> Files:
             if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
                 raise StudyError(f"{source}: {member.filename}: a link, or encrypted; refused")
             if _inside(source, member.filename, member.file_size) and not member.is_dir():
-                yield str(PurePosixPath(member.filename)), lambda member=member: archive.read(member)
+                yield (
+                    str(PurePosixPath(member.filename)),
+                    lambda member=member: _taken(source, lambda: archive.read(member)),
+                )
+
+
+def _taken(source: Path, read: Callable[[], bytes]) -> bytes:
+    with _whole(source):
+        return read()
+
+
+@contextlib.contextmanager
+def _whole(source: Path) -> Iterator[None]:
+    """What archives raise where they are damaged, as a StudyError naming the archive."""
+    try:
+        yield
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StudyError(f"{source}: truncated, or neither a folder, tar nor zip archive ({reason})") from error
 
 
 def _inside(source: Path, name: str, size: int) -> bool:
@@ -195,11 +217,12 @@ def _hidden(name: str) -> bool:
 
 def _state(source: Path) -> str:
     """Hash of what tells changed files from unchanged ones without reading them."""
-    paths = [source] if source.is_file() else [source / name for name, _ in _folder(source)]
-    with contextlib.suppress(OSError):
-        stats = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path in paths]
-        return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    return ""
+    stats: list[tuple[str, ...]] = []
+    for path in [source] if source.is_file() else [source / name for name, _ in _folder(source)]:
+        found = path.stat() if path.exists() else path.lstat()  # the latter of a link to nothing
+        kept = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        stats.append((str(path), *map(str, kept)))
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 def _keep(key: str, entry: dict[str, Any]) -> None:
