@@ -39,9 +39,11 @@ with one_line():
     guard.enter(ROOT)
     CONFIG = configs.read_yaml(ROOT / "config/config.yaml")
     SCALE = config.get("scale")
-    STUDIES = scale.studies(ROOT, ROOT / "workflow/schemas/study.schema.yaml", SCALE)
+    STUDIES = scale.studies(ROOT, ROOT / "workflow/schemas/study.schema.yaml", SCALE, CONFIG["groups"])
     LOCK = lock_hash(ROOT)
     if workflow.is_main_process:
+        if STUDIES.broken:
+            STUDIES.ask(scale.asked(cli.parse_args(sys.argv[1:])[1].targets, STUDIES, CONFIG, SCALE))
         polling.steady()
         orphans.clear(Path(), STUDIES, lambda: cli.parse_args(sys.argv[1:])[1])
         settle.settle(Path(), STUDIES)

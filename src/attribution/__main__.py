@@ -5,11 +5,13 @@ why [TARGET]     the jobs that would run, what changed since each last ran, and 
 cost [STUDY]     jobs, seconds and memory of a study by rule
 crate STUDY      write a published study as a Workflow Run RO-Crate to the folder --out
 publish STUDY    copy its numbers, tables, figures and receipts to results/published/, and renew the pages
+new study NAME   write config/NAME.yaml to start from; --images names a folder or archive of images
 readme           renew tables and numbers of README and docs/ from results/published/; --check only says what is stale
 new method NAME  write a working attribution method and name it in a study
 """
 
 import argparse
+import importlib
 import os
 import sys
 from functools import partial
@@ -46,16 +48,21 @@ def main(arguments: list[str]) -> int:
     crate.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     commands.add_parser("publish", help="copy a finished study's results to where git keeps them").add_argument("study")
     commands.add_parser("readme", help="renew the pages' tables").add_argument("--check", action="store_true")
-    new = commands.add_parser("new", help="write a working file to begin with").add_subparsers(
-        dest="what", required=True
-    )
-    method = new.add_parser("method", help="an attribution method, named in a study")
+    new = commands.add_parser("new", help="write a working file to begin with")
+    kinds = new.add_subparsers(dest="kind", required=True)
+    study = kinds.add_parser("study", help="config/NAME.yaml, of default settings")
+    study.add_argument("name")
+    study.add_argument("--images", metavar="DIR", help="a folder, tar or zip archive of images; without: the digits")
+    method = kinds.add_parser("method", help="an attribution method, named in a study")
     method.add_argument("name")
     method.add_argument("--reads", default="images", help="what its scores are made of (docs/add-a-method.md)")
     method.add_argument("--study", default="smoke", help="the study whose methods it joins")
     given = parser.parse_args(arguments)
     root = Path.cwd()
     try:
+        if given.command == "new":
+            print(importlib.import_module(f"attribution.scaffold.{given.kind}").write(root, given))
+            return 0
         if given.command == "audit":
             from attribution.provenance.audit import audit as look
             from attribution.provenance.command import again, run
@@ -77,11 +84,6 @@ def main(arguments: list[str]) -> int:
             from attribution.provenance import crate
 
             print(f"{given.out}: {crate.write(root, given.study, given.out)} actions")
-            return 0
-        if given.command == "new":
-            from attribution.scaffold import method as scaffold
-
-            print("\n".join(scaffold.write(root, given.name, given.reads, given.study)))
             return 0
         if given.command == "publish":
             from attribution.reporting.publish import publish

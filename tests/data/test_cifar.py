@@ -12,6 +12,7 @@ from attribution.data import cifar, download
 from attribution.data.synthetic import python2_pickle
 from attribution.errors import StudyError
 from attribution.steps.build_dataset import build
+from attribution.workflow import datasets
 from attribution.workflow.dvc import file_md5
 
 PER_BATCH = 4
@@ -132,7 +133,11 @@ def test_named_archive_must_exist_and_be_the_official_one(tmp_path, monkeypatch)
         StudyError, match=r"mine\.tar\.gz: not the official archive \(md5 [0-9a-f]{32}, expected c58f3010"
     ):
         build("cifar2", tmp_path / "out")
-    monkeypatch.setattr(download, "CIFAR10_MD5", file_md5(path))
+    facts = datasets.declared()["cifar2"]
+    monkeypatch.setitem(facts, "fetched", facts["fetched"] | {"md5": file_md5(path)})
+    with pytest.raises(StudyError, match=r"cifar2: its source holds images \(5, 3, 32, 32\), declared are \(12000, 3"):
+        build("cifar2", tmp_path / "out")
+    monkeypatch.setitem(facts, "images", 5)
     build("cifar2", tmp_path / "out")
     assert (tmp_path / "out").exists()
 
@@ -140,15 +145,14 @@ def test_named_archive_must_exist_and_be_the_official_one(tmp_path, monkeypatch)
 def test_archive_is_fetched_where_absent_and_failures_are_one_line(tmp_path, monkeypatch):
     monkeypatch.delenv("CIFAR10_ARCHIVE", raising=False)
     there = archive(tmp_path / "cifar-10-python.tar.gz", members())
-    monkeypatch.setattr(download, "CIFAR10_URL", there.as_uri())
-    monkeypatch.setattr(download, "CIFAR10_MD5", file_md5(there))
+    known = datasets.facts("cifar10")["fetched"] | {"url": there.as_uri(), "md5": file_md5(there)}
     (tmp_path / "data").mkdir()
-    fetched = download.cifar10_archive(tmp_path / "data")
+    fetched = download.source(known, tmp_path / "data")
     assert fetched.parent == tmp_path / "data"
     assert fetched.read_bytes() == there.read_bytes()
     fetched.unlink()
     there.unlink()
     with pytest.raises(StudyError, match=r"cannot be fetched .*name the file in CIFAR10_ARCHIVE") as caught:
-        download.cifar10_archive(tmp_path / "data")
+        download.source(known, tmp_path / "data")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "data").iterdir())

@@ -11,11 +11,10 @@ import yaml
 
 from attribution.core.store import load_meta, load_tensors
 from attribution.data import digits
+from attribution.errors import StudyError
 from attribution.steps import build_dataset
-from attribution.steps.levels import LEVELS
-from attribution.workflow import fingerprint
-from attribution.workflow.config import read_yaml
-from attribution.workflow.config_rules import IMAGES
+from attribution.workflow import datasets, fingerprint
+from attribution.workflow.config import schema_in
 from attribution.workflow.dvc import file_md5, locked_md5
 
 ROOT = Path(__file__).parents[2]
@@ -69,10 +68,11 @@ def test_an_edit_in_a_loader_invalidates_no_draw():
 
 
 def test_every_dataset_is_known_everywhere():
-    """Schema, number of images, pixel levels, loader, stage of dvc.yaml; a name that one lacks stops a study late."""
-    schema = read_yaml(ROOT / "workflow/schemas/study.schema.yaml")["properties"]["data"]["properties"]
+    """Schema and stage of dvc.yaml; a name that one lacks stops a study late."""
+    schema = schema_in(ROOT / "workflow/schemas/study.schema.yaml")["properties"]["data"]["properties"]
     names = set(schema["dataset"]["enum"])
-    assert names == IMAGES.keys() == LEVELS.keys() == build_dataset.LOADERS.keys()
+    assert names == datasets.declared().keys()
+    assert {"digits", "cifar2", "cifar10", "mnist", "artbench"} < names
     assert set(schema["autoencoder"]["enum"]) == build_dataset.AUTOENCODERS.keys()
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name in names | build_dataset.AUTOENCODERS.keys():
@@ -83,7 +83,14 @@ def test_every_dataset_is_known_everywhere():
 
 @pytest.mark.parametrize("name", ["cifar2_tiny", "mnist_tiny", "artbench_tiny"])
 def test_tiny_datasets_are_those_of_the_lock(tmp_path, name):
-    """Their archives are made anew; the number of images is what configs are checked against."""
+    """Their archives are made anew; the numbers of images are as declared, which the build itself checks."""
     build_dataset.build(name, tmp_path / "data.safetensors")
     assert file_md5(tmp_path / "data.safetensors") == locked_md5(ROOT, name)
-    assert len(load_tensors(tmp_path / "data.safetensors")["labels"]) == IMAGES[name]
+
+
+def test_images_that_are_not_as_declared_are_not_written(tmp_path, monkeypatch):
+    """Configs are checked against what is declared: a wrong number would stop a study in its first job."""
+    monkeypatch.setitem(datasets.declared()["digits"], "images", 1798)
+    with pytest.raises(StudyError, match=r"digits: its source holds images \(1797, 1, 8, 8\), declared are \(1798, "):
+        build_dataset.build("digits", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

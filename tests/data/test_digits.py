@@ -29,8 +29,9 @@ def test_file_is_the_same_bytes_from_two_processes_and_reads_back(tmp_path):
         subprocess.run(command, check=True)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     back, made = dataset.load(tmp_path / "one"), digits.load()
-    for field in dataclasses.fields(made):
-        np.testing.assert_array_equal(getattr(back, field.name), getattr(made, field.name))
+    for field in made._fields:
+        np.testing.assert_array_equal(getattr(back, field), getattr(made, field))
+    assert (back.name, back.licence) == ("digits", "CC BY 4.0")
     assert back.images.dtype == np.float32
     assert back.labels.dtype == np.int64
     assert back.split.dtype == np.uint8
@@ -46,8 +47,9 @@ def test_file_is_the_same_bytes_from_two_processes_and_reads_back(tmp_path):
     ],
 )
 def test_a_dataset_that_is_not_as_documented_is_not_written(tmp_path, change, line):
+    made = dataset.Dataset("digits", "here", "none", *digits.load())
     with pytest.raises(StudyError, match=line):
-        dataset.save(tmp_path / "bad", dataclasses.replace(digits.load(), **change))
+        dataset.save(tmp_path / "bad", dataclasses.replace(made, **change))
     assert not (tmp_path / "bad").exists()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attribution.data import synthetic
-from attribution.data.dataset import check
+from attribution.data.dataset import Dataset, check
 from attribution.data.mnist import idx, mnist
 from attribution.errors import StudyError
 
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def test_digits_stand_in_a_border(folder):
-    found = check(mnist(folder))
+    found = check(Dataset("mnist", "here", "none", *mnist(folder)))
     assert found.images.shape == (500, 1, 32, 32)
     assert found.split.tolist() == [0] * 400 + [1] * 100
     assert found.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]

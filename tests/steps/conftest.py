@@ -25,6 +25,7 @@ from attribution.workflow import fingerprint, identity, inputs, paths, registry
 
 ROOT = Path(__file__).parents[2]
 TRAIN, HELDOUT = 40, 20
+LEVELS = 17  # of the digits
 UNLEARNED = {"parameters": ["hidden", "output"], "biases": True}
 CHANGES = {
     "data": {"dataset": "digits", "train": TRAIN},
@@ -137,6 +138,7 @@ def read_rules():
             folder = folder.replace(f"{{{wildcard}}}", f"(?P<{wildcard}>{limits.get(wildcard, '[a-z][a-z0-9_]*')})")
         found[name] = SimpleNamespace(
             keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
+            derived={"levels": lambda _study: LEVELS} if "levels=levels" in body else {},
             out=out,
             inputs={flag: by_name[file] for flag, file in flags},
             folder=re.compile(folder),
@@ -174,8 +176,9 @@ class Study:
         (found,) = (
             (name, match.groupdict())
             for name, rule in self.rules.items()
-            if name != "latents" and (match := rule.folder.fullmatch(folder))  # in the place of dataset
-            if not rule.reads or registry.method(match["method"]).reads in rule.reads
+            if name not in ("latents", "image_folder")
+            and (match := rule.folder.fullmatch(folder))  # in the place of dataset
+            and (not rule.reads or registry.method(match["method"]).reads in rule.reads)
         )
         return found[0], {key: value for key, value in found[1].items() if key != "study"}
 
@@ -229,7 +232,7 @@ class Study:
         known, found = self.rules[rule], Wildcards(study="tiny", **wildcards)
         flags = {
             "out": [known.out.format(**found)],
-            "spec": [identity.spec(self.studies, known.keys)(found)],
+            "spec": [identity.spec(self.studies, known.keys, **known.derived)(found)],
             "code": [identity.code(rule)(found)],
             "lock": ["0"],
         }

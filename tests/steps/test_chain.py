@@ -42,7 +42,7 @@ def gram_of_loss(study):
 
 
 def test_every_rule_but_the_download_is_run(study):
-    assert {rule for rule, _ in study.jobs} == study.rules.keys() - {"dataset", "latents"}
+    assert {rule for rule, _ in study.jobs} == study.rules.keys() - {"dataset", "image_folder", "latents"}
 
 
 def test_receipts_link_the_chain(study):

@@ -37,9 +37,9 @@ def test_latents_of_the_drawn_images(warm, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "toy")  # keeps DVC out: both files are built
     done = step(warm, tmp_path)
     assert done.returncode == 0, done.stderr
-    whole = artbench.artbench(synthetic.artbench(tmp_path / "again.tar"), "artbench_tiny")
+    whole = Dataset("artbench_tiny", "", "", *artbench.artbench(synthetic.artbench(tmp_path / "again.tar")))
     model = autoencoder.load(tmp_path / "data/tiny_autoencoder.safetensors", torch.device("cpu"))
-    rows = draw(Dataset(**vars(whole)), 0, DATA["train"])
+    rows = draw(whole, 0, DATA["train"])
     for name, expected in (("train", rows.train), ("heldout", rows.heldout)):
         path = tmp_path / f"results/toy/data/images/{name}.safetensors"
         found = load_tensors(path)

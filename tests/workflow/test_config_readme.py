@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from attribution.workflow import config, config_readme, config_schema, method_tables
+from attribution.workflow import config, config_readme, config_schema, datasets, method_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,15 +61,20 @@ def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
                 if key != "kind":
                     assert f" | {config_schema.resolve(part, schema)['description']}" in row
     rows = text.splitlines()
-    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |" in rows
+    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` | `128` |" in rows
     assert "| `random` | random scores |  |" in rows
     assert "| `damping` | number > 0 | the default damping; one of dampings |" in rows
     assert any(row.startswith("| `dtrak` | ") and "`measurement: squared_norm`" in row for row in rows)
-    datasets = "digits, cifar2, cifar10, mnist, artbench, cifar2_tiny, cifar10_tiny, mnist_tiny, artbench_tiny"
-    assert any(row.startswith(f"| `dataset` | word | one of {datasets} | which images; ") for row in rows)
-    assert "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number |  |" in rows
+    names = ", ".join(datasets.declared())
+    assert any(row.startswith(f"| `dataset` | word | one of {names} | which images; ") for row in rows)
+    assert (
+        "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number | `8` |  |"
+        in rows
+    )
+    batch = next(row for row in rows if row.startswith("| `batch` | integer | >= 1 | examples of one step"))
+    assert batch.endswith("| `64`, at most `design.fraction` x `data.train` | `64` |")
 
 
 def test_works_without_the_digits_study(root: Path) -> None:
     (root / config_readme.EXAMPLE).unlink()
-    assert "| `width` | integer | >= 1 | units of a hidden layer |  |" in config_readme.render(root)
+    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |  |" in config_readme.render(root)

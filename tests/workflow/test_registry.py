@@ -66,8 +66,8 @@ def test_an_unknown_method_is_one_line(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("FAMILY = {", "OTHER = {", "mine.py: must hold one `FAMILY"),
-        ('"default": 2.0', '"default": float(2)', "mine.py: must hold one `FAMILY = {...}` of literals"),
+        ("FAMILY = {", "OTHER = {", "mine.py: must begin with FAMILY = "),
+        ('"default": 2.0', '"default": float(2)', "mine.py: FAMILY is not made of literals"),
         ('"reads": "gram"', '"reads": "grams"', "reads: 'grams' is none of images, gram"),
         ('"family": "Mine",', "", "FAMILY: family missing"),
         ('"label": "One", ', "", "methods: one: label missing"),

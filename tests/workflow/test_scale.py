@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attribution.errors import StudyError
-from attribution.workflow import config_rules, paths, registry, scale
+from attribution.workflow import datasets, paths, registry, scale
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/study.schema.yaml"
@@ -58,7 +58,7 @@ def test_code_paths_are_those_of_the_whole_study(whole, tiny, study):
     modules = [{registry.method(name).name for name in config["methods"]} for config in (small, large)]
     assert modules[0] <= modules[1]
     assert {"ekfac"} <= modules[0]
-    assert config_rules.IMAGES[small["data"]["dataset"]] < 1000
+    assert datasets.facts(small["data"]["dataset"])["images"] < 1000
 
 
 def test_targets_keep_the_names_of_the_whole_studies(whole, tiny):
@@ -78,3 +78,55 @@ def test_an_unknown_scale_or_study_is_one_line(tmp_path):
     (tmp_path / "config/cifar2.yaml").write_text((ROOT / "config/cifar2.yaml").read_text())
     with pytest.raises(StudyError, match=r"small\.yaml: cifar3: no such study; did you mean cifar2\?"):
         scale.studies(tmp_path, SCHEMA, "small")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Rules and two studies, `good` and `smoke`."""
+    for name in ("good", "smoke"):
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / f"config/{name}.yaml").write_text("data: {dataset: digits, train: 500}\n")
+    (tmp_path / "workflow/rules").mkdir(parents=True)
+    (tmp_path / "workflow/rules/models.smk").write_text("rule train:\n    output: 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny-2.yaml", "Tiny.yaml", "2023.yaml", "train.yaml", "all.yaml", "gpu.yaml", "other.yml", "ä.yaml"]
+)
+def test_a_bad_name_is_one_line_for_who_asks_and_a_warning_for_the_rest(tree, capsys, name):
+    (tree / "config" / name).write_text("data: {dataset: digits, train: 500}\n")
+    found = scale.studies(tree, SCHEMA, None, {"gpu": ["good"], "smoke": ["smoke", "good"]})
+    assert list(found) == ["good", "smoke"]
+    found.ask(["good"])
+    warned = capsys.readouterr().err
+    assert warned.startswith("warning: ")
+    assert f"{name} is no name of a study: write <name>.yaml, of small letters, digits and _, a letter first" in warned
+    with pytest.raises(SystemExit, match="is no name of a study"):
+        found.ask([Path(name).stem])
+
+
+def test_a_broken_config_is_an_error_for_who_asks_and_a_warning_for_the_rest(tree, capsys):
+    (tree / "config/half.yaml").write_text("data: {dataset: dig")
+    found = scale.studies(tree, SCHEMA)
+    found.ask(["good"])
+    assert "half.yaml:2: not valid YAML" in capsys.readouterr().err
+    for ask in (lambda: found.ask(["good", "half"]), lambda: found["half"]):
+        with pytest.raises(SystemExit, match=r"half\.yaml:2: not valid YAML"):
+            ask()
+    with pytest.raises(SystemExit, match=r"smok: no such study; did you mean smoke\?"):
+        found["smok"]
+    listed = {"published": ["half"], "groups": {"both": ["good", "half"]}}
+    assert scale.asked([], found, listed, None) == ["half"]
+    assert "half" in scale.asked(["both"], found, listed, None)
+    assert "half" not in scale.asked(["good"], found, listed, None)
+
+
+def test_hidden_files_are_no_studies(tree, capsys):
+    for name in (".#good.yaml", "._good.yaml", ".good.yaml.swp"):
+        (tree / "config" / name).write_bytes(b"\x00\x05\x16\x07")
+    (tree / "config/.#smoke.yaml").symlink_to("someone@host.1234:5678")  # as Emacs locks a file
+    found = scale.studies(tree, SCHEMA)
+    assert list(found) == ["good", "smoke"]
+    found.ask(["good"])
+    assert not capsys.readouterr().err

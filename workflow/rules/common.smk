@@ -28,6 +28,9 @@ labels = lambda study: registry.labels(STUDIES[study])
 reading = lambda reads: one_of(registry.reading(STUDIES.values(), reads))
 dataset_md5 = partial(inputs.dataset_md5, STUDIES, ROOT)
 autoencoder_md5 = partial(inputs.dataset_md5, STUDIES, ROOT, key="autoencoder")
+images_sha256 = partial(inputs.images_sha256, STUDIES)
+levels = partial(inputs.levels, STUDIES)
+of_source = partial(inputs.of_source, STUDIES)
 
 
 wildcard_constraints:

@@ -45,7 +45,8 @@ rule regenerate:
         **needs("regenerate", gpu=True),
     params:
         spec=spec(
-            "seed data.dataset denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
+            "seed denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls",
+            levels=levels,
         ),
         code=identity.code("regenerate"),
         lock=LOCK,

@@ -16,7 +16,8 @@ rule gradients:
         **needs("gradients", gpu=True),
     params:
         spec=spec(
-            "seed data.dataset denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias"
+            "seed denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias",
+            levels=levels,
         ),
         code=identity.code("gradients"),
         lock=LOCK,

@@ -10,15 +10,41 @@ rule dataset:
     log:
         "results/{study}/logs/dataset.log",
     wildcard_constraints:
-        study=one_of(study for study in STUDIES if "autoencoder" not in STUDIES[study]["data"]),
+        study=of_source("dataset"),
     resources:
         **needs("dataset", 1000, 10),
     params:
-        spec=spec("seed data", dvc_md5=dataset_md5),
+        spec=spec("seed data.dataset data.train", dvc_md5=dataset_md5),
         code=identity.code("dataset"),
         lock=LOCK,
     shell:
         "python -m attribution.steps.dataset"
+        " --out results/{wildcards.study}/data/images"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
+# The same from a plain folder or archive of images; a file that is changed, added or removed there runs it again.
+rule image_folder:
+    output:
+        train="results/{study}/data/images/train.safetensors",
+        heldout="results/{study}/data/images/heldout.safetensors",
+        receipt="results/{study}/data/images/receipt.json",
+    log:
+        "results/{study}/logs/image_folder.log",
+    wildcard_constraints:
+        study=of_source("folder"),
+    resources:
+        **needs("image_folder"),
+    params:
+        spec=spec(
+            "seed data.folder data.train data.mode? data.size?",
+            images_sha256=images_sha256,
+        ),
+        code=identity.code("image_folder"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.image_folder"
         " --out results/{wildcards.study}/data/images"
         " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
         " > {log} 2>&1"
@@ -34,11 +60,15 @@ rule latents:
     log:
         "results/{study}/logs/latents.log",
     wildcard_constraints:
-        study=one_of(study for study in STUDIES if "autoencoder" in STUDIES[study]["data"]),
+        study=of_source("autoencoder"),
     resources:
         **needs("latents", gpu=True),
     params:
-        spec=spec("seed data", dvc_md5=dataset_md5, autoencoder_md5=autoencoder_md5),
+        spec=spec(
+            "seed data.dataset data.train data.autoencoder",
+            dvc_md5=dataset_md5,
+            autoencoder_md5=autoencoder_md5,
+        ),
         code=identity.code("latents"),
         lock=LOCK,
     shell:
@@ -140,7 +170,7 @@ rule measure:
     resources:
         **needs("measure", gpu=True),
     params:
-        spec=spec("seed data.dataset denoiser diffusion measurement"),
+        spec=spec("seed denoiser diffusion measurement", levels=levels),
         code=identity.code("measure"),
         lock=LOCK,
     shell:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from attribution.data import parquet
-from attribution.data.dataset import TEST_PART, TRAIN_PART, Dataset
+from attribution.data.dataset import TEST_PART, TRAIN_PART, Arrays
 from attribution.data.images import to_unit
 from attribution.errors import StudyError
 
@@ -26,7 +26,56 @@ FOLDER = "cifar-10-batches-py"
 BATCHES = {f"data_batch_{part}": TRAIN_PART for part in range(1, 6)} | {"test_batch": TEST_PART}
 SHAPE = (3, 32, 32)  # red, green and blue planes, row by row
 CIFAR2_LABELS = (1, 7)  # automobile, horse
-LICENCE = "none stated by its authors; cite Krizhevsky 2009"
+DATASETS = {
+    "cifar10": {
+        "images": 60000,
+        "channels": 3,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "none stated by its authors; cite Krizhevsky 2009",
+        "source": "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html)",
+        "fetched": {
+            "url": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "md5": "c58f30108f718f92721af3b95e74349a",
+            "variable": "CIFAR10_ARCHIVE",
+        },
+        "loader": "cifar10",
+    },
+    "cifar2": {
+        "images": 12000,
+        "channels": 3,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "none stated by its authors; cite Krizhevsky 2009",
+        "source": "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html), classes automobile and horse",
+        "fetched": {
+            "url": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "md5": "c58f30108f718f92721af3b95e74349a",
+            "variable": "CIFAR10_ARCHIVE",
+        },
+        "loader": "cifar2",
+    },
+    "cifar10_tiny": {
+        "images": 600,
+        "channels": 3,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "none stated by its authors; cite Krizhevsky 2009",
+        "source": "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html)",
+        "fetched": {"path": "raw/tiny/cifar.tar.gz", "synthetic": "cifar"},
+        "loader": "cifar10",
+    },
+    "cifar2_tiny": {
+        "images": 120,
+        "channels": 3,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "none stated by its authors; cite Krizhevsky 2009",
+        "source": "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html), classes automobile and horse",
+        "fetched": {"path": "raw/tiny/cifar.tar.gz", "synthetic": "cifar"},
+        "loader": "cifar2",
+    },
+}
 
 _RECONSTRUCT = np.empty(0).__reduce__()[0]  # NumPy's own function, wherever this version keeps it
 _ALLOWED = {
@@ -44,33 +93,17 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def cifar10(archive: Path | str, name: str = "cifar10") -> Dataset:
-    """All 60,000 images: images [60000, 3, 32, 32], the 50,000 of the training part first.
+def cifar10(archive: Path) -> Arrays:
+    """All 60,000 images: images [60000, 3, 32, 32] float32 in [-1, 1], the 50,000 of the training part first.
 
-    `archive` may also be its unpacked folder, as torchvision keeps it, or a folder of Parquet files.
-
-    Raises StudyError naming the archive where it is truncated, incomplete or not the official format.
+    `archive` may also be its unpacked folder, as torchvision keeps it, or a folder of Parquet files. Raises StudyError
+    naming the archive where it is truncated, incomplete or not the official format.
     """
-    images, labels, split = _read(Path(archive))
-    source = "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html)"
-    return Dataset(name, source, LICENCE, images, labels, split)
-
-
-def cifar2(archive: Path | str, name: str = "cifar2") -> Dataset:
-    """The automobiles and horses of CIFAR-10, with CIFAR-10's label numbers: 10,000 training and 2,000 test images."""
-    images, labels, split = _read(Path(archive))
-    kept = np.isin(labels, CIFAR2_LABELS)
-    source = "CIFAR-10, python version (cs.toronto.edu/~kriz/cifar.html), classes automobile and horse"
-    return Dataset(name, source, LICENCE, images[kept], labels[kept], split[kept])
-
-
-def _read(archive: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """images [N, 3, 32, 32] float32 in [-1, 1], labels [N] int64, split [N] uint8, in the order of BATCHES."""
     if archive.is_dir() and parquet.files(archive):
-        images, labels, split = parquet.read(archive, "RGB")
+        images, labels, split = parquet.read(archive, "rgb")
         if images.shape[1:] != SHAPE:
             raise StudyError(f"{archive}: images of {images.shape[1:]}, CIFAR-10's are {SHAPE}")
-        return to_unit(images), labels, split
+        return Arrays(to_unit(images), labels, split)
     try:
         batches = {name: _batch(blob) for name, blob in (_folder if archive.is_dir() else _archive)(archive)}
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
@@ -84,7 +117,14 @@ def _read(archive: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     images = to_unit(pixels.reshape(-1, *SHAPE))
     labels = np.concatenate([batches[name][1] for name in BATCHES])
     split = np.concatenate([np.full(len(batches[name][1]), part, np.uint8) for name, part in BATCHES.items()])
-    return images, labels, split
+    return Arrays(images, labels, split)
+
+
+def cifar2(archive: Path) -> Arrays:
+    """The automobiles and horses of CIFAR-10, with CIFAR-10's label numbers: 10,000 training and 2,000 test images."""
+    images, labels, split = cifar10(archive)
+    kept = np.isin(labels, CIFAR2_LABELS)
+    return Arrays(images[kept], labels[kept], split[kept])
 
 
 def _archive(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -5,6 +5,7 @@ Shape letters: N images, C H W channels, height, width.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,15 @@ from attribution.errors import StudyError
 
 TRAIN_PART = 0
 TEST_PART = 1
+PARTS = {"train": TRAIN_PART, "test": TEST_PART}
+
+
+class Arrays(NamedTuple):
+    """What a loader reads from a source; the shapes and types are those of a Dataset."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -1,63 +1,74 @@
-"""Encoded images (JPEG, PNG) as arrays, and folders of them: the ImageFolder layout, unpacked or in a tar archive.
+"""Encoded images as arrays: what is made of each mode, depth, orientation and transparency, and what is refused.
 
-    <root>/train/<class>/<file>     <root>/test/<class>/<file>
-Names of classes are numbered in alphabetical order. An image is decoded only where its header says the expected format
-and size, so that a hostile file cannot take all memory.
+    1, L               as they are                       16-bit grey      scaled to 8 bits, 65535 to 255
+    P                  the palette's colours             16-bit colour    the upper 8 bits
+    RGB                as it is                          CMYK             Pillow's conversion
+    LA, RGBA, tRNS     on white                          EXIF orientation turned upright
+    grey of colour     luma of ITU-R 601                 colour profiles  not applied
 
-Shape letters: N images, C H W image.
+With a size, an image is cut at its centre to a square and resized by Pillow's bicubic filter. Everything else (32-bit
+and floating-point pixels, Lab, several frames, damaged files) is refused by name. An image is decoded only where its
+header says a known format and a bounded size, so that a hostile file cannot take all memory.
+
+Shape letters: C H W image.
 """
 
 import io
-import re
-import tarfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
+import warnings
+from typing import NamedTuple
 
 import numpy as np
 
-from attribution.data.dataset import TEST_PART, TRAIN_PART
 from attribution.errors import StudyError
 
-FORMATS = ("JPEG", "PNG")
-PARTS = {"train": TRAIN_PART, "test": TEST_PART}
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 LARGEST = 1 << 20  # pixels of an image, 1024 x 1024
-_PLACE = re.compile(r"(?:^|/)(train|test)/([^/]+)/([^/]+)\.(?:jpe?g|png)$", re.IGNORECASE)
+LARGEST_RESIZED = 1 << 26
+MODES = {"grey": "L", "rgb": "RGB"}
+PLAIN = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # images [N, C, H, W] uint8, labels [N] int64, split [N] uint8
+
+class Decoded(NamedTuple):
+    """pixels [C, H, W] uint8, and in words what was done beyond reading them."""
+
+    pixels: np.ndarray
+    treated: tuple[str, ...]
 
 
-def decode(blob: bytes, mode: str, where: str) -> np.ndarray:
-    """An image [C, H, W] uint8, in colour (`mode` RGB) or grey (L). Raises StudyError naming `where` it came from."""
-    from PIL import Image
+def decode(blob: bytes, mode: str, where: str, size: int | None = None) -> Decoded:
+    """An image in grey or rgb (`mode`), of `size` x `size` where one is given. Raises StudyError naming `where`."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
+    largest = LARGEST if size is None else LARGEST_RESIZED
     try:
-        with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
-            if image.width * image.height > LARGEST:
-                raise StudyError(f"{where}: {image.width} x {image.height} pixels are more than {LARGEST}; refused")
-            pixels = np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise StudyError(f"{where}: truncated or no JPEG or PNG image ({' '.join(str(error).split())})") from error
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def image_folder(source: Path, mode: str = "RGB") -> Arrays:
-    """All images of a folder or tar archive, training part first, in the order of class and file name.
-
-    Raises StudyError naming the source where it is truncated, holds no images, or images of different sizes.
-    """
-    found = {}
-    for part, label, name, blob in _folder(source) if source.is_dir() else _archive(source):
-        found[PARTS[part], label, name] = decode(blob, mode, f"{source}: {part}/{label}/{name}")
-    if not found:
-        raise StudyError(f"{source}: holds no images as train/<class>/<file>.jpg")
-    keys = sorted(found)
-    if len(shapes := {image.shape for image in found.values()}) > 1:
-        raise StudyError(f"{source}: images of {len(shapes)} sizes, among them {sorted(shapes)[:2]}; all must be alike")
-    numbers = {label: number for number, label in enumerate(sorted({label for _, label, _ in keys}))}
-    labels = np.array([numbers[label] for _, label, _ in keys], np.int64)
-    images = np.stack([found.pop(key) for key in keys])
-    return images, labels, np.array([part for part, _, _ in keys], np.uint8)
+        # What Pillow only warns of is not read as it is meant.
+        with (
+            warnings.catch_warnings(action="error", category=UserWarning),
+            Image.open(io.BytesIO(blob), formats=FORMATS) as image,
+        ):
+            if image.width * image.height > largest:
+                raise StudyError(f"{where}: {image.width} x {image.height} pixels are more than {largest}; refused")
+            if getattr(image, "n_frames", 1) > 1:
+                raise StudyError(f"{where}: {image.n_frames} frames or pages; split it into images of one")
+            upright = ImageOps.exif_transpose(image)
+            treated = ["turned upright"] if image.getexif().get(0x0112, 1) not in (0, 1) else []
+            upright, more = _eight_bits(upright, where)
+            if size is not None and upright.size != (size, size):
+                more += ["resized"]
+                side = min(upright.size)
+                left, top = ((length - side) // 2 for length in upright.size)
+                square = upright.crop((left, top, left + side, top + side))
+                upright = square.resize((size, size), Image.Resampling.BICUBIC)
+            pixels = np.asarray(upright.convert(MODES[mode]))
+    except UnidentifiedImageError as error:
+        raise StudyError(f"{where}: no image of {', '.join(FORMATS)}") from error
+    except StudyError:
+        raise
+    except Exception as error:  # damaged bytes lead decoders to exceptions of every kind
+        reason = " ".join(str(error).split()) if "BytesIO" not in str(error) else ""
+        raise StudyError(f"{where}: truncated or damaged ({reason or type(error).__name__})") from error
+    pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return Decoded(pixels, (*treated, *more))
 
 
 def to_unit(images: np.ndarray) -> np.ndarray:
@@ -65,20 +76,22 @@ def to_unit(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def _folder(source: Path) -> Iterator[tuple[str, str, str, bytes]]:
-    for path in sorted(source.rglob("*")):
-        if (place := _PLACE.search(path.relative_to(source).as_posix())) and path.is_file():
-            yield *place.groups(), path.read_bytes()
+def _eight_bits(image, where: str):
+    """The image in mode L or RGB, and what that took."""
+    from PIL import Image
 
-
-def _archive(source: Path) -> Iterator[tuple[str, str, str, bytes]]:
-    try:
-        with tarfile.open(source, "r:*") as tar:
-            for member in tar:
-                place = _PLACE.search(member.name)
-                file = tar.extractfile(member) if place and member.isfile() else None
-                if file is not None:
-                    yield *place.groups(), file.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise StudyError(f"{source}: truncated or not a tar archive ({reason}); fetch it again") from error
+    if image.mode.startswith("I;16"):
+        if "transparency" in image.info:
+            raise StudyError(f"{where}: 16-bit grey with a transparent value; convert it to 8 bits")
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)), ["16-bit grey scaled to 8 bits"]
+    if image.mode not in PLAIN:
+        raise StudyError(
+            f"{where}: pixels of Pillow's mode {image.mode} have no declared meaning in 8 bits; convert it"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] == 255:
+            return image.convert("RGB"), []
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"), ["put on white"]
+    return image.convert("L" if image.mode in ("1", "L") else "RGB"), []

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from attribution.data import parquet
-from attribution.data.dataset import TEST_PART, TRAIN_PART, Dataset
+from attribution.data.dataset import TEST_PART, TRAIN_PART, Arrays
 from attribution.data.images import to_unit
 from attribution.errors import StudyError
 
@@ -23,16 +23,37 @@ FILES = {"train": TRAIN_PART, "t10k": TEST_PART}
 PLACES = ("", "raw", "MNIST/raw")  # in the folder itself, or where torchvision keeps them
 SIDE, BORDER = 28, 2
 LARGEST = 60_000 * SIDE * SIDE
-LICENCE = "CC BY-SA 3.0"
+DATASETS = {
+    "mnist": {
+        "images": 70000,
+        "channels": 1,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "CC BY-SA 3.0",
+        "source": "MNIST (LeCun, Cortes, Burges 1998)",
+        "fetched": {"path": "raw/mnist", "variable": "MNIST_SOURCE", "what": "the idx files of MNIST"},
+        "loader": "mnist",
+    },
+    "mnist_tiny": {
+        "images": 500,
+        "channels": 1,
+        "size": [32, 32],
+        "levels": 256,
+        "licence": "CC BY-SA 3.0",
+        "source": "MNIST (LeCun, Cortes, Burges 1998)",
+        "fetched": {"path": "raw/tiny/mnist", "synthetic": "mnist"},
+        "loader": "mnist",
+    },
+}
 
 
-def mnist(source: Path, name: str = "mnist") -> Dataset:
+def mnist(source: Path) -> Arrays:
     """All digits of a folder: images [N, 1, 32, 32], the training part first, labels 0..9.
 
     Raises StudyError naming the file that is absent, truncated or of another format.
     """
     if parquet.files(source):
-        images, labels, split = parquet.read(source, "L")
+        images, labels, split = parquet.read(source, "grey")
     else:
         parts = [(_pair(source, prefix), part) for prefix, part in FILES.items()]
         images = np.concatenate([pixels for (pixels, _), _ in parts])[:, None]
@@ -41,7 +62,7 @@ def mnist(source: Path, name: str = "mnist") -> Dataset:
     if images.shape[1:] != (1, SIDE, SIDE) or not np.isin(labels, range(10)).all():
         raise StudyError(f"{source}: not MNIST: images of {images.shape[1:]}, labels up to {labels.max()}")
     padded = np.pad(images, ((0, 0), (0, 0), (BORDER, BORDER), (BORDER, BORDER)))
-    return Dataset(name, "MNIST (LeCun, Cortes, Burges 1998)", LICENCE, to_unit(padded), labels, split)
+    return Arrays(to_unit(padded), labels, split)
 
 
 def idx(path: Path) -> np.ndarray:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.data.images import PARTS, Arrays, decode
+from attribution.data.dataset import PARTS, Arrays
+from attribution.data.images import decode
 from attribution.errors import StudyError
 
 
@@ -21,19 +22,21 @@ def files(folder: Path) -> dict[str, list[Path]]:
 
 
 def read(folder: Path, mode: str) -> Arrays:
-    """All images of a folder, training part first. Raises StudyError naming a damaged file, or one of other form."""
+    """All images of a folder in grey or rgb, training part first. Raises StudyError naming a damaged file, or one of
+    other form.
+    """
     images, labels, split = [], [], []
     for part, paths in files(folder).items():
         for path in paths:
             blobs, numbers = _columns(path)
-            images += [decode(blob, mode, f"{path}: row {row}") for row, blob in enumerate(blobs)]
+            images += [decode(blob, mode, f"{path}: row {row}").pixels for row, blob in enumerate(blobs)]
             labels += numbers
             split += [PARTS[part]] * len(numbers)
     if not images:
         raise StudyError(f"{folder}: holds no train*.parquet or test*.parquet")
     if len({image.shape for image in images}) > 1:
         raise StudyError(f"{folder}: its images are not all of one size")
-    return np.stack(images), np.array(labels, np.int64), np.array(split, np.uint8)
+    return Arrays(np.stack(images), np.array(labels, np.int64), np.array(split, np.uint8))
 
 
 def _columns(path: Path) -> tuple[list[bytes], list[int]]:

@@ -4,6 +4,7 @@
 """
 
 import re
+from argparse import Namespace
 from pathlib import Path
 
 from attribution.errors import StudyError
@@ -89,11 +90,14 @@ def {name}({arguments}, settings: dict[str, Any]{more}) -> {returns}:
 {body}'''
 
 
-def write(root: Path, name: str, reads: str, study: str) -> list[str]:
-    """Write the module, name it in config/<study>.yaml; returns what to say. Nothing is written where it is refused.
+def write(root: Path, given: Namespace) -> str:
+    """Write the module of `given.name`, named in the config of `given.study`; returns what to run next.
+
+    Nothing is written where it is refused.
 
     Raises StudyError for a name that is taken or no name, and for a study that is not there or lists no methods.
     """
+    name, reads, study = given.name, given.reads, given.study
     path, config = root / "src" / registry.FOLDER / f"{name}.py", root / "config" / f"{study}.yaml"
     if not re.fullmatch(paths.METHOD, name):
         raise StudyError(f"{name}: no name for a method; use small letters, digits and _, a letter first")
@@ -122,8 +126,10 @@ def write(root: Path, name: str, reads: str, study: str) -> list[str]:
     )
     path.write_text(made, encoding="utf-8")
     config.write_text(METHODS.sub(lambda found: f"{found[0]}  {name}: {{}}\n", text, count=1), encoding="utf-8")
-    return [
-        f"wrote {path.relative_to(root)}, and {name} into {config.relative_to(root)}",
-        f"next: snakemake -n {study}    then: snakemake --cores all {study}",
-        "when it is described: python -m attribution.workflow.config_readme",
-    ]
+    return "\n".join(
+        (
+            f"wrote {path.relative_to(root)}, and {name} into {config.relative_to(root)}",
+            f"next: snakemake -n {study}    then: snakemake --cores all {study}",
+            "when it is described: python -m attribution.workflow.config_readme",
+        )
+    )

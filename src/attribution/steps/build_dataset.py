@@ -2,64 +2,64 @@
 
     python -m attribution.steps.build_dataset digits --out data/digits.safetensors
 
-The same source gives the same bytes, so the MD5 in dvc.lock identifies the file on every machine. Sources lie in
-data/raw, or where a variable says (docs/studies.md); those of the tiny ones are made there first.
+The same source gives the same bytes, so the MD5 in dvc.lock identifies the file on every machine. What there is, and
+where its source lies, is what the modules of `attribution.data` declare (workflow/datasets.py).
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from attribution.data import artbench, cifar, dataset, digits, mnist, synthetic
-from attribution.data.dataset import Dataset
-from attribution.data.download import cifar10_archive, local
+from attribution.data import dataset
+from attribution.data.download import source
 from attribution.diffusion import autoencoder
 from attribution.errors import StudyError
+from attribution.workflow import datasets
 
-RAW = "raw"  # in the folder of the datasets
-ART = "artbench-10-imagefolder-split.tar"
-LOADERS: dict[str, Callable[[Path], Dataset]] = {  # each takes the folder that sources may lie in
-    "digits": lambda _folder: digits.load(),
-    "cifar10": lambda folder: cifar.cifar10(cifar10_archive(folder)),
-    "cifar2": lambda folder: cifar.cifar2(cifar10_archive(folder)),
-    "mnist": lambda folder: mnist.mnist(local("MNIST_SOURCE", folder / RAW / "mnist", "the idx files of MNIST")),
-    "artbench": lambda folder: artbench.artbench(local("ARTBENCH_SOURCE", folder / RAW / ART, "the archive")),
-    "cifar10_tiny": lambda folder: cifar.cifar10(synthetic.cifar(folder / RAW / "tiny/cifar.tar.gz"), "cifar10_tiny"),
-    "cifar2_tiny": lambda folder: cifar.cifar2(synthetic.cifar(folder / RAW / "tiny/cifar.tar.gz"), "cifar2_tiny"),
-    "mnist_tiny": lambda folder: mnist.mnist(synthetic.mnist(folder / RAW / "tiny/mnist"), "mnist_tiny"),
-    "artbench_tiny": lambda folder: artbench.artbench(synthetic.artbench(folder / RAW / "tiny" / ART), "artbench_tiny"),
+SD2 = {
+    "path": "raw/sd2_autoencoder",
+    "variable": "SD2_AUTOENCODER",
+    "what": "the folder `vae` of Stable Diffusion 2",
 }
 
 
-def _sd2(folder: Path) -> Path:
-    return local("SD2_AUTOENCODER", folder / RAW / "sd2_autoencoder", "the folder `vae` of Stable Diffusion 2")
-
-
 def _tiny(folder: Path) -> Path:
-    path = folder / RAW / "tiny/autoencoder"
+    path = folder / "raw/tiny/autoencoder"
     autoencoder.tiny().save_pretrained(path)
     return path
 
 
-AUTOENCODERS: dict[str, Callable[[Path], Path]] = {"sd2_autoencoder": _sd2, "tiny_autoencoder": _tiny}
+AUTOENCODERS: dict[str, Callable[[Path], Path]] = {
+    "sd2_autoencoder": lambda folder: source(SD2, folder),
+    "tiny_autoencoder": _tiny,
+}
 
 
 def build(name: str, out: Path | str) -> None:
-    """Write what is called `name` to `out`; raises StudyError for an unknown name or an unusable source."""
+    """Write what is called `name` to `out`; raises StudyError for an unknown name, an unusable source, or images that
+    are not as declared.
+    """
     folder = Path(out).parent
     if name in AUTOENCODERS:
         autoencoder.save(Path(out), autoencoder.from_folder(AUTOENCODERS[name](folder)))
-    elif name in LOADERS:
-        dataset.save(out, LOADERS[name](folder))
-    else:
-        raise StudyError(f"data.dataset: {name!r} is not known; choose one of {', '.join(LOADERS)}")
+        return
+    facts = datasets.facts(name)
+    load = getattr(importlib.import_module(facts["module"]), facts["loader"], None)
+    if load is None:
+        raise StudyError(f"{facts['module']}: declares the loader {facts['loader']}, which it does not have")
+    found = load(source(facts["fetched"], folder))
+    declared = (facts["images"], facts["channels"], *facts["size"])
+    if found.images.shape != declared:
+        raise StudyError(f"{name}: its source holds images {found.images.shape}, declared are {declared}")
+    dataset.save(out, dataset.Dataset(name, facts["source"], facts["licence"], *found))
 
 
 def main(arguments: list[str]) -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(prog="python -m attribution.steps.build_dataset", description=__doc__)
-    parser.add_argument("name", choices=sorted((*LOADERS, *AUTOENCODERS)))
+    parser.add_argument("name", choices=sorted((*datasets.declared(), *AUTOENCODERS)))
     parser.add_argument("--out", required=True, type=Path)
     flags = parser.parse_args(arguments)
     try:

@@ -18,7 +18,6 @@ from attribution.diffusion.elbo import Schedule, schedule
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs, trajectories
-from attribution.steps.levels import LEVELS
 from attribution.steps.parts import part_of
 
 OUTPUTS = {"gradients.safetensors": "tolerance"}
@@ -30,7 +29,7 @@ def run(job: Job) -> None:
     job.record |= devices.describe(device)
     data = inputs.examples(job.input("data"), device)
     model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
-    chain = schedule(spec["diffusion"], LEVELS[spec["data"]["dataset"]])
+    chain = schedule(spec["diffusion"], spec["levels"])
     measured = _rows(job, data, chain, device)
     bias, choice = spec["curvature"]["bias"], spec["gradients"]
     parts = [

@@ -31,7 +31,7 @@ def run(job: Job) -> None:
     spec, device = job.spec, devices.choose()
     job.record |= devices.describe(device)
     data = spec["data"]
-    path, weights = (Path(dataset_path(data[key])) for key in ("dataset", "autoencoder"))
+    path, weights = (Path(dataset_path(name)) for name in (data["dataset"], data["autoencoder"]))
     provide(path, data["dataset"], spec["dvc_md5"])
     provide(weights, data["autoencoder"], spec["autoencoder_md5"])
     model = autoencoder.load(weights, device)

@@ -12,7 +12,6 @@ from attribution.diffusion.elbo import schedule
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs, trajectories
-from attribution.steps.levels import LEVELS
 
 OUTPUTS = {"losses.safetensors": "tolerance"}
 
@@ -26,7 +25,7 @@ def run(job: Job) -> None:
     params, choice = inputs.models(job.input("models"), device), spec["measurement"]
     found = quantities.measured(
         [quantity for quantity in choice["quantities"] if quantity != "trajectory"],
-        schedule(spec["diffusion"], LEVELS[spec["data"]["dataset"]]),
+        schedule(spec["diffusion"], spec["levels"]),
         model,
         params,
         queries.images,

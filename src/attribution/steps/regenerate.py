@@ -17,7 +17,6 @@ from attribution.diffusion.ensemble import loaded, member
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import inputs
-from attribution.steps.levels import LEVELS
 from attribution.steps.retrained import query_kinds
 
 OUTPUTS = {"regenerated.safetensors": "tolerance"}
@@ -42,7 +41,7 @@ def run(job: Job) -> None:
         made.append(sampled.states[:, -1].cpu())
     measured = quantities.measured(
         ["loss"],
-        schedule(spec["diffusion"], LEVELS[spec["data"]["dataset"]]),
+        schedule(spec["diffusion"], spec["levels"]),
         model,
         params,
         images,

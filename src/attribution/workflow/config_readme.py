@@ -10,7 +10,7 @@ from typing import Any
 
 from attribution.errors import StudyError
 from attribution.workflow import method_tables
-from attribution.workflow.config import read_yaml
+from attribution.workflow.config import read_yaml, schema_in
 from attribution.workflow.config_schema import Schema, describe, kinds, resolve
 
 SCHEMA = Path("workflow", "schemas", "study.schema.yaml")
@@ -21,21 +21,22 @@ HEAD = """# Configs
 
 <!-- Generated from workflow/schemas/study.schema.yaml by `python -m attribution.workflow.config_readme`. -->
 
-One file here is one study. Every key is required unless it is marked optional; there are no defaults, and a key that is
-not listed here is refused. The last column is the value in `digits.yaml`.
+One file here is one study; `python -m attribution new study NAME` writes one ([how](../docs/add-a-study.md)). A key
+that is left out has its default, stays absent where it is marked optional, and is required otherwise; a key that is not
+listed here is refused. The last column is the value in `digits.yaml`.
 """
 
 
 def render(root: Path | str) -> str:
     """The text of config/README.md for the schema and the digits study under `root`."""
-    schema = read_yaml(Path(root, SCHEMA))
+    schema = schema_in(Path(root, SCHEMA))
     example = read_yaml(Path(root, EXAMPLE)) if Path(root, EXAMPLE).is_file() else {}
     plain = {name: part for name, part in schema["properties"].items() if _is_value(part)}
     parts = [HEAD, _table([_row("", name, part, schema, example) for name, part in plain.items()])]
     for name, section in schema["properties"].items():
         if name in plain:
             continue
-        optional = "" if name in schema["required"] else " (optional)"
+        optional = " (optional)" if _optional(name, section, schema) else ""
         parts.append(f"\n## {name}{optional}\n\n{_sentence(section['description'])}\n")
         value = example.get(name, {})
         if name == "methods":
@@ -104,7 +105,7 @@ def _label(pattern: str) -> str:
 
 
 def _row(prefix: str, name: str, part: Schema, section: Schema, example: dict[str, Any]) -> list[str]:
-    optional = name in section.get("properties", {}) and name not in section.get("required", [])
+    optional = name in section.get("properties", {}) and _optional(name, part, section)
     kind, _, limits = describe(part).partition(" ")
     if kind == "one" or "const" in part:
         words = all(isinstance(choice, str) for choice in part.get("enum", []))
@@ -115,14 +116,25 @@ def _row(prefix: str, name: str, part: Schema, section: Schema, example: dict[st
         kind, limits = "list", describe(part).removeprefix("list of ").replace("|", "\\|")
     if part.get("type") == "object":
         kind, limits = "section", "" if _has_keys(part) else "{}"
-    value = example.get(name, "")
-    shown = "" if value == "" or (isinstance(value, dict) and value) else f"`{_plain(value)}`"
     meaning = part["description"] + (" (optional)" if optional else "")
-    return [f"`{prefix}{name}`", kind, limits, meaning, shown]
+    default = _shown(part, "default")
+    if default and "atMost" in part:
+        default += f", at most {' x '.join(f'`{key}`' for key in part['atMost'])}"
+    return [f"`{prefix}{name}`", kind, limits, meaning, default, _shown(example, name)]
+
+
+def _optional(name: str, part: Schema, section: Schema) -> bool:
+    return "default" not in part and name not in section.get("required", [])
+
+
+def _shown(values: dict[str, Any], name: str) -> str:
+    """A value as a cell; nothing for one that is absent, or a section, whose keys have rows of their own."""
+    value = values.get(name, "")
+    return "" if value == "" or (isinstance(value, dict) and (value or name == "default")) else f"`{_plain(value)}`"
 
 
 def _table(rows: list[list[str]]) -> str:
-    head = [["key", "type", "range", "meaning", "digits.yaml"], ["---"] * 5]
+    head = [["key", "type", "range", "meaning", "default", "digits.yaml"], ["---"] * 6]
     return "\n" + "".join("| " + " | ".join(row) + " |\n" for row in head + rows)
 
 

@@ -5,8 +5,10 @@ from itertools import pairwise
 from math import comb
 from typing import Any
 
-IMAGES = {"digits": 1797, "cifar2": 12000, "cifar10": 60000, "mnist": 70000, "artbench": 60000}
-IMAGES |= {"cifar2_tiny": 120, "cifar10_tiny": 600, "mnist_tiny": 500, "artbench_tiny": 100}
+from attribution.errors import StudyError
+from attribution.workflow import datasets, image_files
+
+LABELLED = ("ablation", "counterfactual", "contributors")  # sections that classify images, or group them by class
 
 
 def broken_rule(config: dict[str, Any]) -> tuple[str, str] | None:
@@ -24,13 +26,49 @@ def _design(config: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _data(config: dict[str, Any]) -> tuple[str, str] | None:
+    data = config["data"]
+    if "dataset" in data and "folder" in data:
+        return "data.folder", "beside data.dataset; keep one of them"
+    if "dataset" not in data and "folder" not in data:
+        names = ", ".join(datasets.declared())
+        return "data.dataset", f"missing; name a data set ({names}), or a folder of images as data.folder"
+    if "dataset" in data:
+        alone = next((key for key in ("mode", "size") if key in data), None)
+        return (f"data.{alone}", "is of a folder's images alone; drop it") if alone else None
+    if "autoencoder" in data:
+        return "data.autoencoder", "goes with a data set, not with a folder; drop it"
+    try:
+        found = image_files.summary(data["folder"])
+    except StudyError as error:
+        return "data.folder", str(error)
+    asked = [section for section in LABELLED if section in config]
+    if asked and found["classes"] < 2:
+        return asked[0], f"needs classes of images, and {data['folder']} has none; drop it, or write <class>/<file>"
+    return None
+
+
+def _held(data: dict[str, Any]) -> tuple[int, int, str]:
+    """How many images may be trained on, how many there are in all, and of what."""
+    if "folder" in data:
+        found = image_files.summary(data["folder"])
+        return found["train"], found["train"] + found["test"], data["folder"]
+    images = datasets.facts(data["dataset"])["images"]
+    return images, images, data["dataset"]
+
+
 def _queries(config: dict[str, Any]) -> tuple[str, str] | None:
-    train, queries, dataset = config["data"]["train"], config["queries"], config["data"]["dataset"]
+    train, queries = config["data"]["train"], config["queries"]
+    trainable, images, name = _held(config["data"])
     if queries["training"] > train:
         return "queries.training", _more(queries["training"], "data.train", train)
-    if train + queries["heldout"] > IMAGES[dataset]:
+    if train > trainable:
+        return "data.train", _more(train, f"the training images of {name}", trainable)
+    if train + queries["heldout"] > images:
         both = f"{train} with queries.heldout {queries['heldout']}"
-        return "data.train", f"{both} is more than the {IMAGES[dataset]} images of {dataset}; lower one of them"
+        return "data.train", f"{both} is more than the {images} images of {name}; lower one of them"
+    if images > trainable and queries["heldout"] > images - trainable:
+        return "queries.heldout", _more(queries["heldout"], f"the test images of {name}", images - trainable)
     return None
 
 
@@ -45,7 +83,7 @@ def _diffusion(config: dict[str, Any]) -> tuple[str, str] | None:
 
 def _latents(config: dict[str, Any]) -> tuple[str, str] | None:
     if "autoencoder" not in config["data"]:
-        large = config["data"]["dataset"].startswith("artbench")
+        large = config["data"].get("dataset", "").startswith("artbench")
         return ("data.autoencoder", "missing; ArtBench is attributed in latents") if large else None
     if config["sampling"]["clip"]:
         return "sampling.clip", "true, but latents are not bounded by 1 (data.autoencoder); write false"
@@ -161,14 +199,14 @@ def _ablation(config: dict[str, Any]) -> tuple[str, str] | None:
     if ablation is None:
         needs = "needs the section ablation (encoded ensembles); add it, or drop the method"
         return ("methods.ablation", needs) if "ablation" in config["methods"] else None
-    sizes, images = ablation["sizes"], IMAGES[config["data"]["dataset"]]
+    sizes, (_, images, name) = ablation["sizes"], _held(config["data"])
     if any(after <= before for before, after in pairwise(sizes)):
         return "ablation.sizes", f"{sizes} must increase from each entry to the next"
     if train not in sizes or "ablation" not in config["methods"]:
         return "ablation.sizes", f"must hold data.train ({train}), and methods the method ablation: it is judged there"
     if sizes[-1] + max(ablation["quality"], config["queries"]["heldout"]) > images:
         kept = f"{sizes[-1]}, and ablation.quality or queries.heldout held out"
-        return "ablation.sizes", f"{kept}, are more than the {images} images of {config['data']['dataset']}; lower one"
+        return "ablation.sizes", f"{kept}, are more than the {images} images of {name}; lower one"
     if ablation["quality"] > train:
         return "ablation.quality", _more(ablation["quality"], "data.train", train)
     if ablation["steps"] > config["diffusion"]["timesteps"]:
@@ -270,6 +308,7 @@ def _more(value: float | str, key: str, limit: float) -> str:
 
 
 RULES = (
+    _data,
     _design,
     _queries,
     _diffusion,

@@ -7,6 +7,7 @@ from typing import Any
 from attribution.workflow.spec import nearest
 
 Schema = dict[str, Any]
+_TIME = re.compile(r"(?:(\d+):)?(\d+):\d\d")  # as Slurm reads it: hours, minutes, seconds
 RANK = {"additionalProperties": 0, "type": 1, "required": 3}
 
 
@@ -33,10 +34,11 @@ def resolve(schema: Schema, whole: Schema) -> Schema:
     return whole["$defs"][schema["$ref"].removeprefix("#/$defs/")] | {k: v for k, v in schema.items() if k != "$ref"}
 
 
-def schema_of(section: Schema, name: str, whole: Schema) -> Schema:
-    """The schema of a section's key, by its name or by the first pattern that it fits."""
+def schema_of(section: Schema, name: str, whole: Schema) -> Schema | None:
+    """The schema of a section's key, by its name or by the first pattern that it fits; None for an unknown key."""
     by_pattern = (part for pattern, part in section.get("patternProperties", {}).items() if re.search(pattern, name))
-    return resolve(section.get("properties", {}).get(name) or next(by_pattern), whole)
+    part = section.get("properties", {}).get(name) or next(by_pattern, None)
+    return None if part is None else resolve(part, whole)
 
 
 def describe(schema: Schema) -> str:
@@ -107,14 +109,18 @@ def _explain(error: Any, whole: Schema) -> tuple[str, str]:
         return f"{key}.kind", f"{kind!r} is not allowed; {close}({describe(schema)})"
     if error.validator == "uniqueItems":
         return key, f"{value!r} holds a value twice"
-    close = nearest(value, schema["enum"]) if "enum" in schema and isinstance(value, str) else ""
+    close = nearest(value, [*map(str, schema["enum"])]) if "enum" in schema and isinstance(value, str) else ""
     return key, f"{value!r} is not allowed; {close}{_hint(value, schema)}(expected {describe(schema)})"
 
 
 def _hint(value: Any, schema: Schema) -> str:
-    """Help with YAML's traps: 1e-3 is a word, and a key without a value is null."""
+    """Help with YAML's traps: what is in quotes, `yes` and 1:00:00 are words, and a key without a value is null."""
     if isinstance(value, str) and "number" in types(schema) and _reads_as_number(value):
         return f"YAML reads that as text, write {float(value)!r} "
+    if isinstance(value, str) and "integer" in types(schema) and (time := _TIME.fullmatch(value)):
+        return f"a time is written in minutes: {int(time[1] or 0) * 60 + int(time[2])} "
+    if isinstance(value, str) and "boolean" in types(schema):
+        return "write true or false "
     if value is None:
         empty = "object" in types(schema) and not schema.get("properties")
         return "write {} after the colon " if empty else "the key has no value "

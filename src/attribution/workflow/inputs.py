@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attribution.workflow import dvc, paths
+from attribution.workflow import datasets, dvc, image_files, paths
 
 Studies = Mapping[str, dict[str, Any]]
 Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
@@ -254,6 +254,23 @@ def needs(
 def dataset_md5(studies: Studies, root: Path, study: str, key: str = "dataset") -> str | None:
     """The hash that dvc.lock pins for the study's dataset, or for what `key` of its section data names."""
     return dvc.locked_md5(root, studies[study]["data"][key])
+
+
+def images_sha256(studies: Studies, study: str) -> str:
+    """The identity of the image files in the study's folder or archive."""
+    return image_files.summary(studies[study]["data"]["folder"])["sha256"]
+
+
+def levels(studies: Studies, study: str) -> int:
+    """How many values a pixel of the study's images can take."""
+    return datasets.levels(studies[study]["data"])
+
+
+def of_source(studies: Studies, source: str) -> str:
+    """A wildcard constraint that studies meet whose images come from a dataset, a folder, or through an autoencoder."""
+    order = ("autoencoder", "folder", "dataset")
+    first = {study: next(key for key in order if key in config["data"]) for study, config in studies.items()}
+    return one_of(study for study in studies if first[study] == source)
 
 
 def one_of(names: Iterable[str]) -> str:

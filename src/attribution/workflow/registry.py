@@ -14,7 +14,6 @@ config/README.md and the table of docs/methods.md follow from the declarations; 
 settings enter a job by its spec.
 """
 
-import ast
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import StudyError
+from attribution.workflow import declarations
 from attribution.workflow.spec import nearest
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -143,11 +143,6 @@ def extended(schema: dict[str, Any], named: Iterable[str]) -> dict[str, Any]:
     return schema | {"properties": properties}
 
 
-def filled(named: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The methods of a study with the declared value of each setting that is left out."""
-    return {name: _defaults(method(name)) | settings for name, settings in named.items()}
-
-
 def _former(name: str) -> tuple[Method, str] | None:
     """The method that had this name, or a variant's of it, when numbers were published, and the label it had."""
     for found in methods().values():
@@ -158,10 +153,6 @@ def _former(name: str) -> tuple[Method, str] | None:
     return None
 
 
-def _defaults(found: Method) -> dict[str, Any]:
-    return {name: part["default"] for name, part in found.settings.items() if "default" in part}
-
-
 def _section(found: Method) -> dict[str, Any]:
     required = [name for name, part in found.settings.items() if "default" not in part]
     return {
@@ -170,7 +161,6 @@ def _section(found: Method) -> dict[str, Any]:
         "additionalProperties": False,
         "required": required,
         "properties": found.settings,
-        "default": {},
     }
 
 
@@ -201,23 +191,13 @@ def _declared(path: Path) -> list[Method]:
 
 
 def _literal(path: Path) -> dict[str, Any]:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        (value,) = (node.value for node in tree.body if declares(node))
-        declaration = ast.literal_eval(value)
-    except SyntaxError as error:
-        raise StudyError(f"{path}:{error.lineno}: not valid Python ({error.msg})") from error
-    except ValueError as error:
-        raise StudyError(f"{path}: must hold one `{NAME} = {{...}}` of literals, that declares its methods") from error
+    declaration = declarations.literal(path, NAME)
+    if declaration is None:
+        raise StudyError(f"{path}: must begin with {NAME} = {{...}}, which declares its methods")
     _keys(f"{path}: {NAME}", declaration, FAMILY_KEYS, set())
     if declaration["reads"] not in READS:
         raise StudyError(f"{path}: {NAME}: reads: {declaration['reads']!r} is none of {', '.join(READS)}")
     return declaration
-
-
-def declares(node: ast.stmt) -> bool:
-    """Whether a statement of a module assigns FAMILY."""
-    return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [NAME]
 
 
 def _keys(where: str, entry: Any, required: set[str], optional: set[str]) -> None:

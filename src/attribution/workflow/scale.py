@@ -8,35 +8,39 @@ over each study's config, then what stands under the study's own name:
     a list under `methods` keeps the methods it names      any other value takes the place of the study's
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from attribution.errors import StudyError
 from attribution.workflow import config as configs
+from attribution.workflow import studies as whole
 from attribution.workflow.spec import nearest
 
-NOT_STUDIES = ("config", "claims")  # files in config/ that describe none
 EVERY = "every"
 
 
-def studies(root: Path, schema: Path, scale: str | None = None) -> dict[str, dict[str, Any]]:
-    """Name -> validated config of the studies in config/, or of their forms at a scale.
+def studies(root: Path, schema: Path, scale: str | None = None, groups: whole.Groups | None = None) -> whole.Studies:
+    """The studies in config/, or their forms at a scale.
 
     Raises StudyError for a scale without a file, and for a study that the file names and that is not there.
     """
-    paths = {path.stem: path for path in sorted(root.glob("config/*.yaml")) if path.stem not in NOT_STUDIES}
     if scale is None:
-        return {name: configs.load(path, schema) for name, path in paths.items()}
-    known = sorted(path.stem for path in root.glob("config/scale/*.yaml"))
+        return whole.load(root, schema, groups or {})
+    paths = whole.files(root)
+    known = sorted(path.stem for path in root.glob("config/scale/[!.]*.yaml"))
     if scale not in known:
         raise StudyError(f"--config scale={scale}: no such scale; {nearest(scale, known)}(config/scale/: {known})")
     changes = configs.read_yaml(root / f"config/scale/{scale}.yaml")
     common = changes.pop(EVERY, {})
-    found = {}
+    found = whole.Studies()
     for name, own in changes.items():
         if name not in paths:
             raise StudyError(f"config/scale/{scale}.yaml: {name}: no such study; {nearest(name, list(paths))}")
-        found[scaled(name, scale)] = configs.load(paths[name], schema, lambda study, own=own: laid(study, common, own))
+        found.add(
+            scaled(name, scale),
+            lambda path=paths[name], own=own: configs.load(path, schema, lambda study: laid(study, common, own)),
+        )
     return found
 
 
@@ -58,6 +62,14 @@ def targets(studies: dict[str, Any], listed: dict[str, Any], scale: str | None) 
     groups = {name: [scaled(member, scale) for member in members] for name, members in listed["groups"].items()}
     present = {name: [member for member in members if member in studies] for name, members in groups.items()}
     return single | {name: members for name, members in present.items() if members}
+
+
+def asked(named: Iterable[str] | None, studies: whole.Studies, listed: dict[str, Any], scale: str | None) -> list[str]:
+    """The studies that Snakemake's targets stand for; without any, those that are run then."""
+    members = targets(studies, listed, scale)
+    named = list(named or [])
+    chosen = [name for target in named for name in [target, scaled(target, scale), *members.get(target, [])]]
+    return chosen if named else published(studies, listed, scale)
 
 
 def laid(config: dict[str, Any], *changes: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""What the syntax of a Python file says: the hash of its tree without docstrings and positions, and what it imports.
-
-What a module declares of its methods (registry.py) is left out too: labels and settings, which enter a job by its spec.
+"""What the syntax of a Python file says: the hash of its tree without docstrings, positions and
+declarations, and what it imports.
 
 To parse all modules of the package takes half a second, which every plan would spend anew. So findings are kept in a
 file, by the SHA-256 of the bytes they were found in: an edited file, another Python or another version of this module
@@ -18,9 +17,10 @@ from functools import cache
 from pathlib import Path
 
 from attribution.errors import StudyError
-from attribution.workflow import registry
+from attribution.workflow import declarations
 
 PACKAGE = "attribution"
+DECLARED = ("FAMILY", "DATASETS")  # of methods and data sets; what of them matters to a job enters it by its spec
 Import = tuple[str, str | None, int]  # module, name imported from it (None: the module itself), line
 
 
@@ -92,8 +92,8 @@ def _by() -> str:
 
 
 def _digest(tree: ast.Module, nodes: list[ast.AST]) -> str:
-    """SHA-256 of the tree; its docstrings and the declaration of methods are removed in place."""
-    tree.body[:] = [node for node in tree.body if not registry.declares(node)]
+    """SHA-256 of the tree; its docstrings and declarations are removed in place."""
+    tree.body[:] = [node for node in tree.body if not any(declarations.assigns(node, name) for name in DECLARED)]
     for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:

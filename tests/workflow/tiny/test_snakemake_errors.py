@@ -52,6 +52,22 @@ def test_a_plan_that_cannot_be_made_is_one_line(name, old, new, message, tree, e
     assert message in line
 
 
+def test_other_studies_plan_beside_a_broken_one(tree: Path, snakemake: Callable[..., SimpleNamespace]) -> None:
+    """Half-written files and editors' hidden ones; a file of the broken study, or its name, is refused in its line."""
+    (tree / "config/half.yaml").write_text("data: {dataset: dig")
+    (tree / "config/.#tiny.yaml").symlink_to("someone@host.1234:5678")
+    (tree / "config/._tiny.yaml").write_bytes(b"\x00\x05\x16\x07")
+    done = snakemake(tree, "-n", "tiny")
+    assert done.status == 0, done.text
+    assert done.text.count("warning: ") == 1
+    assert "config/half.yaml:2: not valid YAML" in done.text
+    for target in ("half", "results/half/summary/numbers/numbers.json"):
+        done = snakemake(tree, "-n", target)
+        assert done.status == 1, done.text
+        assert "Traceback" not in done.text
+        assert "config/half.yaml:2: not valid YAML" in done.text.splitlines()[-1]
+
+
 def test_a_refused_plan_leaves_no_lock(tree, edit, snakemake: Callable[..., SimpleNamespace]) -> None:
     edit("dvc.lock", "stages:\n", "stages: [\n")
     assert len(words(snakemake(tree, "--cores", "1", "tiny"))) == 1
