@@ -10,16 +10,16 @@ from attribution.evaluation.ceiling import (
     equivalent_replicates,
     evaluate_ceiling,
     evaluate_control,
-    replicate_correlation,
+    reliability,
     spearman_brown,
 )
 from attribution.evaluation.lds import lds_per_query
 
 
-def measured(seed: int, name: str, truth: np.ndarray, replicates: int, reliability: float) -> np.ndarray:
-    """Replicates [R, S, Q] of `truth` (variance 1) with the given (Pearson) reliability each."""
+def measured(seed: int, name: str, truth: np.ndarray, replicates: int, share: float | np.ndarray) -> np.ndarray:
+    """Replicates [R, S, Q] of `truth` (variance 1) with the (Pearson) reliability `share` each."""
     noise = rng(seed, "test noise", name).normal(size=(replicates, *truth.shape))
-    return truth + np.sqrt(1 / reliability - 1) * noise
+    return truth + np.sqrt(1 / share - 1) * noise
 
 
 def truth(seed: int, subsets: int, queries: int) -> np.ndarray:
@@ -54,11 +54,11 @@ def test_equivalent_replicates_where_no_number_fits() -> None:
 def test_ceiling_is_what_the_truth_itself_would_score() -> None:
     signal = truth(0, 600, 20)
     outcomes = measured(0, "crn", signal, 2, 0.6)
-    reliability = replicate_correlation([(outcomes[0], outcomes[1])]).mean()
-    assert reliability == pytest.approx(rank(0.6), abs=0.02)  # 20 queries x 600 subsets: deviation 0.007
+    agreement = reliability([(outcomes[0], outcomes[1])], [list(range(600))])[0].mean()
+    assert agreement == pytest.approx(rank(0.6), abs=0.02)  # 20 queries x 600 subsets: deviation 0.007
     achieved = lds_per_query(signal, outcomes.mean(0)).mean()
     # without Spearman-Brown the ceiling reads 0.76, without the root 0.74 where 0.86 is achieved
-    assert attainable(reliability, 2) == pytest.approx(achieved, abs=0.02)
+    assert attainable(agreement, 2) == pytest.approx(achieved, abs=0.02)
 
 
 def test_record_has_the_known_reliability_inside_its_interval() -> None:
@@ -67,7 +67,7 @@ def test_record_has_the_known_reliability_inside_its_interval() -> None:
     outcomes = np.concatenate(
         [measured(1, "low", signal[:, :15], 3, 0.3), measured(1, "high", signal[:, 15:], 3, 0.8)], axis=2
     )
-    record = evaluate_ceiling(outcomes, kinds, 0, 200, 0.95)
+    record = evaluate_ceiling(outcomes, kinds, 0, 0.95)
     assert list(record["kinds"]) == ["generated", "training"]
     assert record["replicates"] == 3
     for kind, known in (("generated", 0.3), ("training", 0.8)):
@@ -81,14 +81,14 @@ def test_record_has_the_known_reliability_inside_its_interval() -> None:
 def test_ceiling_averages_over_queries_before_the_root() -> None:
     # pure noise: rooting (and clipping) each query's own correlation gives 0.15 to 0.25 here
     noise = rng(2, "test noise").normal(size=(2, 60, 100))
-    record = evaluate_ceiling(noise, np.ones(100, dtype=int), 0, 50, 0.95)
+    record = evaluate_ceiling(noise, np.ones(100, dtype=int), 0, 0.95)
     assert record["kinds"]["heldout"]["ceiling"] < 0.25
     assert abs(record["kinds"]["heldout"]["reliability"]) < 3 / np.sqrt(29 * 100)
 
 
 def test_one_replicate_has_no_ceiling() -> None:
     with pytest.raises(StudyError, match=r"design\.replicates"):
-        evaluate_ceiling(truth(3, 8, 2)[None], np.zeros(2, dtype=int), 0, 10, 0.95)
+        evaluate_ceiling(truth(3, 8, 2)[None], np.zeros(2, dtype=int), 0, 0.95)
 
 
 @pytest.mark.parametrize("independent", [1, 2])

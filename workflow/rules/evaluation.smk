@@ -53,7 +53,7 @@ rule lds:
         runtime=need("runtime", "lds", 10),
         gpu=0,
     params:
-        spec=spec("seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{base}"),
+        spec=spec("seed measurement.quantities evaluation.coverage methods.{base}"),
         code=identity.code("lds"),
         lock=LOCK,
     shell:
@@ -85,7 +85,7 @@ rule lds_draws:
         runtime=need("runtime", "lds_draws", 10),
         gpu=0,
     params:
-        spec=spec("seed evaluation.bootstrap evaluation.coverage"),
+        spec=spec("seed evaluation.coverage"),
         code=identity.code("lds_draws"),
         lock=LOCK,
     shell:

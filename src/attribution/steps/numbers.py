@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attribution.core.store import load_json, load_tensors, save_json
-from attribution.evaluation.intervals import difference
+from attribution.evaluation.intervals import paired
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
 from attribution.reporting import numbers, unlearning_numbers
@@ -40,8 +40,7 @@ def run(job: Job) -> None:
         parts.append(numbers.tuning_numbers(method, _tuning(record["kinds"], arrays[method], coverage), *origin))
     for a, b in pairs:
         for target, kinds, end in _targets(records[a]):
-            others = records[b]["kinds"] if target is None else records[b]["targets"][target]
-            differences = _differences(kinds, others, arrays[a], arrays[b], end, coverage)
+            differences = _differences(kinds, arrays[a], arrays[b], end, coverage)
             parts.append(numbers.difference_numbers(a, b, differences, *_origin(places[a]), target))
     path = job.input("ceiling")
     ceiling = load_json(path)
@@ -79,24 +78,17 @@ def _origin(path: Path) -> tuple[str, str]:
 
 
 def _targets(record: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any], str]]:
-    """Target, its kinds, and how the names of its replicates end; None and nothing for the loss."""
+    """Target, its kinds, and how the names of its spreads end; None and nothing for the loss."""
     yield None, record["kinds"], ""
     for target, kinds in record["targets"].items():
         yield target, kinds, f".{target}"
 
 
-def _differences(a: dict, b: dict, spread_a: Arrays, spread_b: Arrays, end: str, coverage: float) -> dict[str, Any]:
-    """Kind -> {value, interval, n} of method a less method b, on the same resamples."""
+def _differences(kinds: dict, a: Arrays, b: Arrays, end: str, coverage: float) -> dict[str, Any]:
+    """Kind -> {value, interval, n} of method a less method b, paired."""
     return {
-        kind: {"n": a[kind]["n"]}
-        | difference(
-            a[kind]["lds"],
-            spread_a[f"replicates_{kind}{end}"],
-            b[kind]["lds"],
-            spread_b[f"replicates_{kind}{end}"],
-            coverage,
-        )
-        for kind in a
+        kind: {"n": entry["n"]} | paired(a[f"spread_{kind}{end}"], b[f"spread_{kind}{end}"], coverage)
+        for kind, entry in kinds.items()
     }
 
 
@@ -105,13 +97,7 @@ def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
     return {
         kind: {"n": entry["n"]}
         | {
-            to: difference(
-                entry["lds"],
-                spread[f"replicates_{kind}"],
-                entry[to]["lds"],
-                spread[f"replicates_{to}_{kind}"],
-                coverage,
-            )
+            to: paired(spread[f"spread_{kind}"], spread[f"spread_{to}_{kind}"], coverage)
             for to in ("default", "least")
         }
         for kind, entry in kinds.items()
