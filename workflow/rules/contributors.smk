@@ -162,7 +162,7 @@ rule contributors:
         gpu=0,
     params:
         spec=spec(
-            "seed training.steps evaluation.bootstrap evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
+            "training.steps evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
         ),
         code=identity.code("contributors"),
         lock=LOCK,

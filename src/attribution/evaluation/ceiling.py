@@ -7,10 +7,10 @@ with that mean by its square root (attenuation, Spearman 1904). The formulas are
 used here for rank correlations, as the field does.
 
 Order of averaging: queries differ in reliability, and the root of their mean is above the mean of their roots (.81
-against .77 where two replicates' reliabilities lie between .1 and .9). So each query has a ceiling of its own and the mean
-of these is reported. The reliability of a single query is noisy, which would pull that mean down; so the reliabilities are
-first drawn together, to the spread that they have beyond their noise (`without_noise`). What bias is left is below .01 in
-simulation (docs/methods.md), but where no replicate agrees with another: chance alone then gives a ceiling of .1 to .2.
+against .77 where two replicates' reliabilities lie between .1 and .9). So each query has a ceiling of its own and the
+mean of these is reported. That of a single query is noisy, which would pull the mean down; so reliabilities are first
+drawn together, to the spread that they have beyond their noise (`without_noise`). What bias is left is about .01 or
+less in simulation (docs/methods.md), but where replicates do not agree at all: there chance gives a ceiling of .1 to .2.
 
 The control asks what common random numbers buy. Replicates whose models share seeds across subsets, and replicates
 whose models have seeds of their own, estimate the same seed-free losses; their reliabilities on the same subsets are
@@ -89,7 +89,7 @@ def equivalent_replicates(target: np.ndarray | float, single: np.ndarray | float
 
 
 def evaluate_ceiling(outcomes: np.ndarray, kinds: np.ndarray, seed: int, coverage: float) -> dict[str, Any]:
-    """Ceiling of every query kind: mean of the queries', from the reliability on the two halves, as scores are reported.
+    """Ceiling of every query kind, the mean of its queries', from the reliability on the two halves of the subsets.
 
     outcomes: [R, S, Q], R >= 2; kinds: [Q] names or codes (selection.by_kind). Returns JSON: kinds -> {ceiling,
     interval, reliability (of one replicate), reliability_interval, n}, halves, replicates. Raises StudyError for R < 2.

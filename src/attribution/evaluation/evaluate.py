@@ -38,16 +38,14 @@ def evaluate(
     and reported on the other, both ways round, scores averaged. selected_damping is the choice of the selection half,
     as is the sweep; other_damping that of the reporting half. default and least are {damping, lds, interval} of the
     configured damping and of the smallest on the grid. Without dampings the last six are null, and the sweep [].
-    Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and `spread_<kind>` [1 + S, Qk] of that kind's
+    Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and `spread_<kind>` [1 + S, Qk] of its
     queries (intervals.py); with dampings also `per_query_default`, `per_query_least`, `spread_default_<kind>` and
     `spread_least_<kind>`.
 
     Raises StudyError where shapes disagree, a value is NaN, a correlation is undefined, or the default damping is not
     on the grid.
     """
-    return evaluate_targets(
-        scores, dampings, default_damping, masks, {"loss": outcomes}, kinds, seed, coverage
-    )["loss"]
+    return evaluate_targets(scores, dampings, default_damping, masks, {"loss": outcomes}, kinds, seed, coverage)["loss"]
 
 
 def evaluate_targets(

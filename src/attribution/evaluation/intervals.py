@@ -67,7 +67,10 @@ def mean(spread: np.ndarray) -> float:
 
 def covariance(spreads: Sequence[np.ndarray]) -> np.ndarray:
     """[K, K] of the means over queries of K spreads [1 + S, Q] of the same subsets and queries."""
-    each, deviations = np.stack([one[0] for one in spreads]), np.stack([one[1:] for one in spreads])  # [K, Q], [K, S, Q]
+    each, deviations = (
+        np.stack([one[0] for one in spreads]),
+        np.stack([one[1:] for one in spreads]),
+    )  # [K, (S,) Q]
     shared, queries = deviations.mean(2), each.shape[1]
     if queries == 1:
         return shared @ shared.T
@@ -129,6 +132,33 @@ def resamples(seed: int, count: int, subsets: int, queries: int) -> tuple[np.nda
     return subset_counts, query_counts
 
 
+def of_replicates(value: float, replicates: np.ndarray, count: int, coverage: float) -> list[float]:
+    """[low, high] around what `count` units gave, by the deviation of bootstrap replicates [B] over these units.
+
+    Student's t and the variance of count - 1: percentiles of few units are too near. A single unit has no interval.
+    """
+    _check_coverage(coverage)
+    if count < 2:
+        return [float(value), float(value)]
+    half = replicates.std() * np.sqrt(count / (count - 1)) * stats.t.ppf((1 + coverage) / 2, count - 1)
+    return [float(value - half), float(value + half)]
+
+
+def of_share(value: float, variance: float, freedom: float, coverage: float) -> list[float]:
+    """[low, high] within [0, 1] of a share with this variance: Wilson's, of as many units as would vary so much.
+
+    At 0 and 1 of freedom + 1 units.
+    """
+    inside = 0 < value < 1
+    if inside and variance == 0:
+        return [value, value]
+    units = value * (1 - value) / variance if inside else freedom + 1
+    squared = stats.t.ppf((1 + coverage) / 2, freedom) ** 2 / units
+    middle = (value + squared / 2) / (1 + squared)
+    half = np.sqrt(squared * value * (1 - value) + squared**2 / 4) / (1 + squared)
+    return [float(max(middle - half, 0)), float(min(middle + half, 1))]
+
+
 def percentile(replicates: np.ndarray, coverage: float) -> list[float]:
     """The central interval [low, high] that holds the share `coverage` of the replicates [B]."""
     _check_coverage(coverage)
@@ -171,7 +201,7 @@ def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _triples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over distinct i, j, k of x_ij y_ik of signs [Q, S, S]: [Q]; and that of the triples with each subset: [Q, S]."""
+    """Sum over distinct i, j, k of x_ij y_ik, signs [Q, S, S]: [Q]; and of the triples with each subset: [Q, S]."""
     rows_x, rows_y, both = x.sum(2), y.sum(2), (x * y).sum(2)  # [Q, S]
     as_others = (rows_y[:, None] @ x)[:, 0] + (rows_x[:, None] @ y)[:, 0]
     return (rows_x * rows_y - both).sum(1), rows_x * rows_y - 3 * both + as_others

@@ -7,7 +7,8 @@ the model of s did not see:
     prediction[s, q] = sum over n not in subset s of scores[q, n]
 
 The score of a query is the Spearman correlation over subsets of that prediction with the measured loss, averaged over
-training replicates first; what is reported has its small-sample bias taken out (intervals.py). Where every subset has the same size, minus the sum over kept examples gives the same ranks.
+training replicates first; what is reported has its small-sample bias taken out (intervals.py). Where every subset has
+the same size, minus the sum over kept examples gives the same ranks.
 
 Shape letters: N training examples, Q queries, R training replicates, S subsets.
 """

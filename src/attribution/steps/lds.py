@@ -1,8 +1,8 @@
 """Linear datamodelling score of one method, by query kind, damping chosen on held-out subsets.
 
 Writes lds.json: "kinds" (scores, intervals, damping sweep) for the retrained models' loss as the target, and "targets",
-the same for every other quantity that was measured; and lds.safetensors, spreads (evaluation.intervals) and predictions for
-the loss, and spreads for the other targets under names with `.<target>` at their end.
+the same for every other quantity that was measured; and lds.safetensors, spreads (evaluation.intervals) and
+predictions for the loss, and spreads for the other targets under names with `.<target>` at their end.
 """
 
 from attribution.core.store import load_tensors, save_json, save_tensors

@@ -96,10 +96,7 @@ def _tuning(kinds: dict, spread: Arrays, coverage: float) -> dict[str, Any]:
     """Kind -> {default, least: {value, interval}, n}: the chosen damping less each; nothing without dampings."""
     return {
         kind: {"n": entry["n"]}
-        | {
-            to: paired(spread[f"spread_{kind}"], spread[f"spread_{to}_{kind}"], coverage)
-            for to in ("default", "least")
-        }
+        | {to: paired(spread[f"spread_{kind}"], spread[f"spread_{to}_{kind}"], coverage) for to in ("default", "least")}
         for kind, entry in kinds.items()
         if entry["default"] is not None
     }
