@@ -10,7 +10,7 @@ Order of averaging: queries differ in reliability, and the root of their mean is
 against .77 where two replicates' reliabilities lie between .1 and .9). So each query has a ceiling of its own and the
 mean of these is reported. That of a single query is noisy, which would pull the mean down; so reliabilities are first
 drawn together, to the spread that they have beyond their noise (`without_noise`). What bias is left is about .01 or
-less in simulation (docs/methods.md), but where replicates do not agree at all: there chance gives a ceiling of .1 to .2.
+less in simulation (docs/methods.md), except where replicates do not agree: there chance gives a ceiling of .1 to .2.
 
 The control asks what common random numbers buy. Replicates whose models share seeds across subsets, and replicates
 whose models have seeds of their own, estimate the same seed-free losses; their reliabilities on the same subsets are
