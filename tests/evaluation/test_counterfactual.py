@@ -99,6 +99,20 @@ def test_targets_that_share_a_model_are_no_independent_evidence() -> None:
     assert pairs(3) == [(0, 1), (0, 2), (1, 2)]
 
 
+def test_effects_of_twelve_targets_hold_the_true_ones() -> None:
+    """Leave-K-out as it is published, 12 targets: of 200, 93% or more (deviation 1.8%); percentiles hold 88 to 92%."""
+    control, held = np.exp(0.3 * RNG.normal(size=(2, 1, 2000))), []
+    known = statistics(control[0] * np.exp(0.3), control[1], "pixel_l2")
+    names = ("effect", "over_control", "auc", "hit")
+    for trial in range(200):
+        values, other = np.exp(0.3 * np.random.default_rng(trial).normal(size=(2, 1, 12)))
+        found = judge(values * np.exp(0.3), other, "pixel_l2", False, trial, 60, 0.95)
+        held.append([found[name]["interval"][0] <= known[name] <= found[name]["interval"][1] for name in names])
+    assert (np.mean(held, axis=0) >= 0.93).all()
+    alike = judge(np.full((1, 12), 2.0), np.ones((1, 12)), "pixel_l2", False, 0, 20, 0.95)
+    assert alike["hit"]["interval"] == pytest.approx([0.712, 1.0], abs=1e-3)  # percentiles: [1, 1]
+
+
 def test_what_leaves() -> None:
     scores = np.array([[5.0, 1, 4, 0, 3], [0.0, 9, 8, 1, 2]])
     assert top(scores[0], 2).tolist() == [0, 2]

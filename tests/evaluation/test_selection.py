@@ -8,7 +8,7 @@ import pytest
 from attribution.core.rng import rng
 from attribution.errors import StudyError
 from attribution.evaluation.evaluate import evaluate, evaluate_targets
-from attribution.evaluation.lds import lds_per_query
+from attribution.evaluation.intervals import correlations
 from attribution.evaluation.selection import by_kind, halves, select, sweep
 
 SUBSETS, EXAMPLES, QUERIES = 32, 80, 20
@@ -27,7 +27,7 @@ def study(seed: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def run(scores: np.ndarray, masks: np.ndarray, outcomes: np.ndarray, default: float = 1.0, seed: int = 0):
-    return evaluate(scores, np.array([0.1, 1.0], np.float32), default, masks, outcomes, KINDS, seed, 60, 0.9)
+    return evaluate(scores, np.array([0.1, 1.0], np.float32), default, masks, outcomes, KINDS, seed, 0.9)
 
 
 def test_halves_are_a_fixed_partition() -> None:
@@ -78,9 +78,8 @@ def test_scores_fitted_to_the_selection_half_get_no_credit() -> None:
         # The other way round the reporting half sees that the fit knows nothing of it, and takes the weights: reported
         # is half of nothing and half of theirs. Scored where it was chosen, the fit would get 1, in all above 0.5.
         assert entry["other_damping"] == 1.0
-        theirs = lds_per_query(((~masks).astype(float) @ weights.T)[split["selection"]], measured[split["selection"]])[
-            kind == KINDS
-        ]
+        prediction = (~masks).astype(float) @ weights.T
+        theirs = correlations(prediction[split["selection"]], measured[split["selection"]])[0, kind == KINDS]
         unseen = entry["lds"] - theirs.mean() / 2
         assert abs(unseen) < 0.15
         assert entry["default"]["lds"] > entry["lds"]
@@ -111,7 +110,7 @@ def test_record_and_arrays_agree_with_the_plain_formulas() -> None:
     np.testing.assert_allclose(arrays["prediction"], good, atol=1e-4)  # 0.1 wins for both kinds
     for kind in ("heldout", "training"):
         queries = np.flatnonzero(kind == KINDS)
-        each = np.mean([lds_per_query(good[half][:, queries], truth[half][:, queries]) for half in parts], axis=0)
+        each = np.mean([correlations(good[half][:, queries], truth[half][:, queries])[0] for half in parts], axis=0)
         entry = record["kinds"][kind]
         np.testing.assert_allclose(arrays["per_query"][queries], each, atol=1e-12)
         assert entry["lds"] == pytest.approx(each.mean())
@@ -122,15 +121,18 @@ def test_record_and_arrays_agree_with_the_plain_formulas() -> None:
         assert entry["at_edge"]
         for point, found in zip(entry["sweep"], (entry["lds"], entry["default"]["lds"]), strict=True):
             assert (point["selection"] + point["reporting"]) / 2 == pytest.approx(found)
-        assert arrays[f"replicates_{kind}"].shape == arrays[f"replicates_default_{kind}"].shape == (60,)
         assert arrays["per_query_default"][queries].mean() == pytest.approx(entry["default"]["lds"])
-        # 16 subsets: rank correlations of resamples lie about 0.02 low; queries out of step would give about 0
-        assert -0.1 < np.mean(arrays[f"replicates_{kind}"]) - entry["lds"] < 0.05
+        for name, found in ((kind, entry), (f"default_{kind}", entry["default"])):
+            spread = arrays[f"spread_{name}"]
+            assert spread.shape == (1 + 32, 10)
+            assert spread[0].mean() == pytest.approx(found["lds"])
+            # each half's deviations, at the rows of its subsets, sum to zero; in another order they would not
+            np.testing.assert_allclose([spread[1 + np.array(half)].sum(0) for half in parts], 0, atol=1e-12)
 
 
 def test_methods_without_damping_meet_on_the_same_half() -> None:
     masks, weights, outcomes = study(3, 5.0)
-    plain, arrays = evaluate(weights, None, None, masks, outcomes, KINDS, 0, 60, 0.9)
+    plain, arrays = evaluate(weights, None, None, masks, outcomes, KINDS, 0, 0.9)
     graded, graded_arrays = run(np.stack([weights, -weights]), masks, outcomes, default=0.1)
     for kind in ("heldout", "training"):
         entry = plain["kinds"][kind]
@@ -139,18 +141,18 @@ def test_methods_without_damping_meet_on_the_same_half() -> None:
         assert entry["sweep"] == []
         assert entry["lds"] == graded["kinds"][kind]["lds"]
         assert entry["interval"] == graded["kinds"][kind]["interval"]
-        np.testing.assert_array_equal(arrays[f"replicates_{kind}"], graded_arrays[f"replicates_{kind}"])
+        np.testing.assert_array_equal(arrays[f"spread_{kind}"], graded_arrays[f"spread_{kind}"])
     assert "per_query_default" not in arrays
 
 
 def test_tiny_dampings_are_told_apart() -> None:
     masks, weights, outcomes = study(4, 5.0)
     scores = np.stack([-weights, weights])
-    record, _ = evaluate(scores, np.array([1e-10, 1e-8]), 1e-10, masks, outcomes, KINDS, 0, 20, 0.9)
+    record, _ = evaluate(scores, np.array([1e-10, 1e-8]), 1e-10, masks, outcomes, KINDS, 0, 0.9)
     # an absolute tolerance takes 1e-10 and 1e-8 for one
     assert record["kinds"]["training"]["default"]["damping"] == 1e-10
     with pytest.raises(StudyError, match="not on the grid"):
-        evaluate(scores, np.array([1e-10, 1e-8]), 1e-9, masks, outcomes, KINDS, 0, 20, 0.9)
+        evaluate(scores, np.array([1e-10, 1e-8]), 1e-9, masks, outcomes, KINDS, 0, 0.9)
 
 
 def test_bad_input_is_refused() -> None:
@@ -162,9 +164,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(StudyError, match="to fit the dampings"):
         run(weights[None], masks, outcomes)
     with pytest.raises(StudyError, match="without dampings"):
-        evaluate(weights, None, 0.1, masks, outcomes, KINDS, 0, 20, 0.9)
+        evaluate(weights, None, 0.1, masks, outcomes, KINDS, 0, 0.9)
     with pytest.raises(StudyError, match="outcomes"):
-        evaluate(weights, None, None, masks[:-1], outcomes, KINDS, 0, 20, 0.9)
+        evaluate(weights, None, None, masks[:-1], outcomes, KINDS, 0, 0.9)
 
 
 def test_sweep_lists_every_damping() -> None:
@@ -183,7 +185,7 @@ def test_every_target_is_judged_as_if_alone() -> None:
     scores = np.stack([weights, weights + rng(4, "test near").normal(size=weights.shape)])
     other = outcomes[:, ::-1]  # the measured values of other subsets
     grid = np.array([0.1, 1.0], np.float32)
-    both = evaluate_targets(scores, grid, 1.0, masks, {"loss": outcomes, "elbo": other}, KINDS, 0, 60, 0.9)
+    both = evaluate_targets(scores, grid, 1.0, masks, {"loss": outcomes, "elbo": other}, KINDS, 0, 0.9)
     for target, measured in (("loss", outcomes), ("elbo", other)):
         record, arrays = run(scores, masks, measured)
         assert both[target][0] == record
@@ -195,13 +197,11 @@ def test_every_target_is_judged_as_if_alone() -> None:
 def test_least_is_the_smallest_damping_wherever_it_stands() -> None:
     masks, weights, outcomes = study(5, 2.0)
     noise = rng(5, "test noise").normal(size=weights.shape)
-    record, arrays = evaluate(
-        np.stack([weights, noise]), np.array([1.0, 0.001]), 1.0, masks, outcomes, KINDS, 0, 60, 0.9
-    )
+    record, arrays = evaluate(np.stack([weights, noise]), np.array([1.0, 0.001]), 1.0, masks, outcomes, KINDS, 0, 0.9)
     for kind, entry in record["kinds"].items():
         assert entry["least"]["damping"] == 0.001
         assert entry["least"]["lds"] == pytest.approx(arrays["per_query_least"][kind == KINDS].mean())
         assert entry["default"] == {"damping": 1.0} | {name: entry[name] for name in ("lds", "interval")}
-        assert arrays[f"replicates_least_{kind}"].mean() < 0.3 < arrays[f"replicates_default_{kind}"].mean()
-    plain, _ = evaluate(weights, None, None, masks, outcomes, KINDS, 0, 60, 0.9)
+        assert arrays[f"spread_least_{kind}"][0].mean() < 0.3 < arrays[f"spread_default_{kind}"][0].mean()
+    plain, _ = evaluate(weights, None, None, masks, outcomes, KINDS, 0, 0.9)
     assert plain["kinds"]["training"]["least"] is None

@@ -46,24 +46,22 @@ def test_each_fold_is_judged_by_the_other_half() -> None:
     split = folds.halves(S, 0)
     measured = group_prediction(MASKS, TRUE)[None].copy()  # [R, S, Q]
     measured[0, split["selection"]] *= -1  # there the truth is the other way round
-    record, arrays = folds.evaluate_targets(np.stack([TRUE, -TRUE]), MASKS, {"loss": measured}, kinds, 0, 20, 0.95)[
-        "loss"
-    ]
+    record, arrays = folds.evaluate_targets(np.stack([TRUE, -TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
     assert record["kinds"]["generated"]["lds"] == pytest.approx(1.0)
     assert record["kinds"]["generated"]["n"] == {"queries": Q, "subsets": S}
-    assert arrays["replicates_generated"].shape == (20,)
-    swapped = folds.evaluate_targets(np.stack([-TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 20, 0.95)["loss"]
+    assert arrays["spread_generated"].shape == (1 + S, Q)
+    swapped = folds.evaluate_targets(np.stack([-TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
     assert swapped[0]["kinds"]["generated"]["lds"] == pytest.approx(-1.0)
     with pytest.raises(StudyError, match=r"must be \[2, Q, N\]"):
-        folds.evaluate_targets(TRUE[None], MASKS, {"loss": measured}, kinds, 0, 20, 0.95)
+        folds.evaluate_targets(TRUE[None], MASKS, {"loss": measured}, kinds, 0, 0.95)
 
 
 def test_equal_folds_are_judged_as_any_method() -> None:
-    """The record and resamples of evaluate.py, so that differences to other methods are paired."""
+    """The record and spreads of evaluate.py, so that differences to other methods are paired."""
     kinds = np.array(["generated"] * 3 + ["training"] * 3)
     measured = (group_prediction(MASKS, TRUE) + 3 * RNG.normal(size=(S, Q)))[None]
-    ours, arrays = folds.evaluate_targets(np.stack([TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 30, 0.9)["loss"]
-    plain, spread = evaluate_targets(TRUE, None, None, MASKS, {"loss": measured}, kinds, 0, 30, 0.9)["loss"]
+    ours, arrays = folds.evaluate_targets(np.stack([TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.9)["loss"]
+    plain, spread = evaluate_targets(TRUE, None, None, MASKS, {"loss": measured}, kinds, 0, 0.9)["loss"]
     assert ours == plain
     assert arrays.keys() == spread.keys()
     for name, value in spread.items():

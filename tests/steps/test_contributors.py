@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau, spearmanr
 
 from attribution.core.store import load_json, load_meta, load_tensors
 
@@ -67,7 +68,7 @@ def test_scores_are_summed_over_a_contributors_examples(credited):
     truth = credited.tensors("properties", "properties", cohort="half0_000_007")["query"]
     inside = design["coalition"].astype(bool)[:, design["owner"]]
     prediction = inside @ scores[:3].T.astype(float)  # the generated queries come first
-    ranks = [np.argsort(np.argsort(values, axis=0), axis=0) for values in (prediction, truth)]
-    by_hand = np.mean([np.corrcoef(ranks[0][:, q], ranks[1][:, q])[0, 1] for q in range(3)])
+    pairs = [(prediction[:, q], truth[:, q]) for q in range(3)]
+    by_hand = np.mean([(9 * spearmanr(*pair).statistic - 3 * kendalltau(*pair).statistic) / 6 for pair in pairs])
     record = load_json(credited.out("contributors") / "contributors.json")
     assert record["lds"]["query"]["random"]["value"] == pytest.approx(by_hand)

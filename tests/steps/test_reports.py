@@ -132,11 +132,11 @@ def write_losses(root: Path, influence: dict[str, np.ndarray], stream: np.random
     save_tensors(root / "without/l.safetensors", every)
 
 
-def test_replicates_of_every_target_are_kept(study: Path) -> None:
+def test_spreads_of_every_target_are_kept(study: Path) -> None:
     names = set(load_tensors(study / "lds/ekfac/lds.safetensors"))
     for kind in KINDS:
         for what in ("", "default_", "least_"):
-            assert {f"replicates_{what}{kind}", f"replicates_{what}{kind}.elbo"} <= names
+            assert {f"spread_{what}{kind}", f"spread_{what}{kind}.elbo"} <= names
     assert "prediction.elbo" not in names
     record = load_json(study / "lds/ekfac_elbo/lds.json")
     assert record["targets"].keys() == {"elbo"}

@@ -137,7 +137,7 @@ rule contributors:
         **needs("contributors", 4000, 30),
     params:
         spec=spec(
-            "seed training.steps evaluation.bootstrap evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
+            "training.steps evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
         ),
         code=identity.code("contributors"),
         lock=LOCK,

@@ -43,7 +43,7 @@ rule lds:
     resources:
         **needs("lds", 1000, 10),
     params:
-        spec=spec("seed measurement.quantities evaluation.bootstrap evaluation.coverage methods.{base}"),
+        spec=spec("seed measurement.quantities evaluation.coverage methods.{base}"),
         code=identity.code("lds"),
         lock=LOCK,
     shell:
@@ -70,7 +70,7 @@ rule lds_draws:
     resources:
         **needs("lds_draws", 1000, 10),
     params:
-        spec=spec("seed evaluation.bootstrap evaluation.coverage"),
+        spec=spec("seed evaluation.coverage"),
         code=identity.code("lds_draws"),
         lock=LOCK,
     shell:

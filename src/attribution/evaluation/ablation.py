@@ -22,7 +22,7 @@ from scipy import stats
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.intervals import percentile
+from attribution.evaluation.intervals import of_replicates, percentile
 
 
 def distances(factual: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -121,8 +121,9 @@ def mean(values: np.ndarray, draws: np.ndarray, coverage: float) -> dict[str, An
 
 def geometric_mean(values: np.ndarray, draws: np.ndarray, coverage: float) -> dict[str, Any]:
     """{value, interval, n} of the geometric mean of values [G]; of 0 where one of them is 0."""
-    found = mean(_logs(values), draws, coverage)
-    return found | {"value": float(np.exp(found["value"])), "interval": [float(np.exp(v)) for v in found["interval"]]}
+    logs = _logs(values)
+    interval = np.exp(of_replicates(logs.mean(), logs[draws].mean(1), len(logs), coverage)).tolist()
+    return {"value": float(np.exp(logs.mean())), "interval": interval, "n": {"samples": len(logs)}}
 
 
 def rate(own: np.ndarray, other: np.ndarray, draws: np.ndarray, coverage: float) -> dict[str, Any] | None:
@@ -151,7 +152,7 @@ def power_law(values: np.ndarray, sizes: Sequence[int], draws: np.ndarray, cover
     varies = np.ptp(y) > 0
     return {
         "value": slope,
-        "interval": percentile(slopes(logs[:, draws].mean(2)), coverage),
+        "interval": of_replicates(slope, slopes(logs[:, draws].mean(2)), values.shape[1], coverage),
         "n": {"sizes": len(sizes), "samples": values.shape[1]},
         "factor": float(np.exp(y.mean() - slope * x.mean())),
         "correlation": float(np.corrcoef(x, y)[0, 1]) if varies else 0.0,

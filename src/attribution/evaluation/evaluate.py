@@ -1,10 +1,10 @@
 """One method's scores against the retrained models: what the evaluation step computes and saves.
 
-Puts together group predictions (lds), the split of the subsets and the choice of damping (selection) and the two-way
-bootstrap (intervals), for each query kind on its own. Every reported score is the mean of those on the two halves of
-the subsets, for methods without a damping too: all methods meet on the same subsets, queries and resamples.
+Puts together group predictions (lds), the split of the subsets and the choice of damping (selection), and correlations
+with their intervals (intervals), for each query kind on its own. Every reported score is the mean of those on the two
+halves of the subsets, for methods without a damping too: all methods meet on the same subsets and queries.
 
-Shape letters: B resamples, L dampings, N training examples, Q queries, R training replicates, S subsets.
+Shape letters: L dampings, N training examples, Q queries, R training replicates, S subsets.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from attribution.errors import StudyError
-from attribution.evaluation.intervals import bootstrap as bootstrap_interval
-from attribution.evaluation.intervals import percentile, resamples_of_halves
-from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
+from attribution.evaluation.intervals import interval, mean, of_halves
+from attribution.evaluation.lds import group_prediction, mean_outcome
 from attribution.evaluation.selection import by_kind, choose, halves
 
 
@@ -27,28 +26,26 @@ def evaluate(
     outcomes: np.ndarray,
     kinds: np.ndarray,
     seed: int,
-    bootstrap: int,
     coverage: float,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Score of one method for every query kind: a JSON record and the arrays that go with it.
 
     scores: [L, Q, N] with dampings [L] and the default among them, or [Q, N] with neither; masks: [S, N] bool;
-    outcomes: [R, S, Q] measured loss; kinds: [Q] names or codes (selection.by_kind); bootstrap: number of resamples.
+    outcomes: [R, S, Q] measured loss; kinds: [Q] names or codes (selection.by_kind).
 
     Record: {"kinds": {kind: {lds, interval, n: {queries, subsets}, selected_damping, other_damping, at_edge, default,
     least, sweep: [{damping, selection, reporting}]}}, "halves": {selection, reporting}}: the damping chosen on one half
     and reported on the other, both ways round, scores averaged. selected_damping is the choice of the selection half,
     as is the sweep; other_damping that of the reporting half. default and least are {damping, lds, interval} of the
     configured damping and of the smallest on the grid. Without dampings the last six are null, and the sweep [].
-    Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and `replicates_<kind>` [B]; with dampings
-    also `per_query_default`, `per_query_least` [Q] and `replicates_default_<kind>`, `replicates_least_<kind>` [B].
+    Arrays: `prediction` [S, Q] at the selected dampings, `per_query` [Q], and `spread_<kind>` [1 + S, Qk] of its
+    queries (intervals.py); with dampings also `per_query_default`, `per_query_least`, `spread_default_<kind>` and
+    `spread_least_<kind>`.
 
     Raises StudyError where shapes disagree, a value is NaN, a correlation is undefined, or the default damping is not
     on the grid.
     """
-    return evaluate_targets(
-        scores, dampings, default_damping, masks, {"loss": outcomes}, kinds, seed, bootstrap, coverage
-    )["loss"]
+    return evaluate_targets(scores, dampings, default_damping, masks, {"loss": outcomes}, kinds, seed, coverage)["loss"]
 
 
 def evaluate_targets(
@@ -59,17 +56,16 @@ def evaluate_targets(
     outcomes: Mapping[str, np.ndarray],
     kinds: np.ndarray,
     seed: int,
-    bootstrap: int,
     coverage: float,
 ) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Target -> what `evaluate` gives for its outcomes [R, S, Q]: groups are predicted once, judged by each target.
 
-    Every target is judged on the same halves and resamples.
+    Every target is judged on the same halves.
     """
     scores, dampings, default = _grid(np.asarray(scores), dampings, default_damping)
     predictions = np.stack([group_prediction(masks, layer) for layer in scores])  # [L, S, Q]
     return {
-        target: _judge(predictions, dampings, default, mean_outcome(measured), kinds, seed, bootstrap, coverage)
+        target: _judge(predictions, dampings, default, mean_outcome(measured), kinds, seed, coverage)
         for target, measured in outcomes.items()
     }
 
@@ -81,7 +77,6 @@ def _judge(
     measured: np.ndarray,
     kinds: np.ndarray,
     seed: int,
-    bootstrap: int,
     coverage: float,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """predictions [L, S, Q] against the measured values [S, Q]; default: its position among the dampings."""
@@ -91,25 +86,21 @@ def _judge(
         )
     split = halves(len(measured), seed)
     ways = [split, {"selection": split["reporting"], "reporting": split["selection"]}]
-    sizes = tuple(len(way["reporting"]) for way in ways)
     fixed = {"default": default, "least": int(np.argmin(dampings))} if dampings else {}
     record: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {"prediction": np.empty(measured.shape)}
     arrays |= {name: np.empty(measured.shape[1]) for name in ("per_query", *(f"per_query_{name}" for name in fixed))}
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
-        draws = resamples_of_halves(seed, bootstrap, sizes, len(queries))
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
         chosen, curves = zip(*(choose(part, truth, way, dampings) for way in ways), strict=True)
         rows = [way["reporting"] for way in ways]
-        tuned, arrays["per_query"][queries], arrays[f"replicates_{kind}"] = _score(
-            [part[choice["position"]] for choice in chosen], truth, rows, draws, coverage
-        )
+        tuned, spread = _score([part[choice["position"]] for choice in chosen], truth, rows, coverage)
+        arrays["per_query"][queries], arrays[f"spread_{kind}"] = spread[0], spread
         arrays["prediction"][:, queries] = part[chosen[0]["position"]]
         untuned: dict[str, Any] = {"default": None, "least": None}
         for name, layer in fixed.items():
-            plain, arrays[f"per_query_{name}"][queries], arrays[f"replicates_{name}_{kind}"] = _score(
-                [part[layer]] * 2, truth, rows, draws, coverage
-            )
+            plain, spread = _score([part[layer]] * 2, truth, rows, coverage)
+            arrays[f"per_query_{name}"][queries], arrays[f"spread_{name}_{kind}"] = spread[0], spread
             untuned[name] = {"damping": dampings[layer], **plain}
         record[kind] = {
             **tuned,
@@ -124,25 +115,11 @@ def _judge(
 
 
 def _score(
-    predictions: list[np.ndarray],
-    measured: np.ndarray,
-    halves: list[list[int]],
-    draws: list[tuple[np.ndarray, np.ndarray]],
-    coverage: float,
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """{lds, interval}, the score of each query [Q] and the bootstrap replicates [B], of one kind: means of two halves.
-
-    predictions: [S, Q] for each half; measured: [S, Q].
-    """
-    scored = [
-        (
-            lds_per_query(prediction[rows], measured[rows]),
-            bootstrap_interval(prediction[rows], measured[rows], draw, coverage)[1],
-        )
-        for prediction, rows, draw in zip(predictions, halves, draws, strict=True)
-    ]
-    each, replicates = (np.mean(parts, axis=0) for parts in zip(*scored, strict=True))
-    return {"lds": float(each.mean()), "interval": percentile(replicates, coverage)}, each, replicates
+    predictions: list[np.ndarray], measured: np.ndarray, halves: list[list[int]], coverage: float
+) -> tuple[dict[str, Any], np.ndarray]:
+    """{lds, interval} and the spread [1 + S, Q] of one kind: means of two halves; a prediction [S, Q] for each."""
+    spread = of_halves(predictions, measured, halves)
+    return {"lds": mean(spread), "interval": interval(spread, coverage)}, spread
 
 
 def _grid(

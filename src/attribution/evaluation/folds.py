@@ -4,7 +4,7 @@ What evaluate.py does for a damping, for scores that learned anything else from 
 the selection half and is reported on the reporting half, layer 1 the other way round. Neither layer is ever judged by
 models that it was fitted to. Records and arrays are those of evaluate.py for a method without dampings.
 
-Shape letters: B resamples, N training examples, Q queries, R training replicates, S subsets.
+Shape letters: N training examples, Q queries, R training replicates, S subsets.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from attribution.errors import StudyError
-from attribution.evaluation.intervals import bootstrap as bootstrap_interval
-from attribution.evaluation.intervals import percentile, resamples_of_halves
-from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
+from attribution.evaluation.intervals import interval, mean, of_halves
+from attribution.evaluation.lds import group_prediction, mean_outcome
 from attribution.evaluation.selection import by_kind, halves
 
 WITHOUT = ("selected_damping", "other_damping", "at_edge", "default", "least")
@@ -27,7 +26,6 @@ def evaluate_targets(
     outcomes: Mapping[str, np.ndarray],
     kinds: np.ndarray,
     seed: int,
-    bootstrap: int,
     coverage: float,
 ) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """Target -> record and arrays, of scores [2, Q, N] by the half that they were fitted to, selection first."""
@@ -42,17 +40,11 @@ def evaluate_targets(
         record: dict[str, Any] = {}
         arrays = {"prediction": predictions[0], "per_query": np.empty(truth.shape[1])}
         for kind, queries in by_kind(kinds, truth.shape[1]).items():
-            draws = resamples_of_halves(seed, bootstrap, tuple(map(len, judges)), len(queries))
-            each, replicates = [], []
-            for prediction, rows, draw in zip(predictions, judges, draws, strict=True):
-                part = prediction[np.ix_(rows, queries)], truth[np.ix_(rows, queries)]
-                each.append(lds_per_query(*part))
-                replicates.append(bootstrap_interval(*part, draw, coverage)[1])
-            arrays["per_query"][queries] = np.mean(each, 0)
-            arrays[f"replicates_{kind}"] = np.mean(replicates, 0)
+            spread = of_halves(predictions[:, :, queries], truth[:, queries], judges)
+            arrays["per_query"][queries], arrays[f"spread_{kind}"] = spread[0], spread
             record[kind] = {
-                "lds": float(np.mean(each)),
-                "interval": percentile(arrays[f"replicates_{kind}"], coverage),
+                "lds": mean(spread),
+                "interval": interval(spread, coverage),
                 "n": {"queries": len(queries), "subsets": len(truth)},
                 "sweep": [],
             } | dict.fromkeys(WITHOUT)

@@ -7,7 +7,8 @@ the model of s did not see:
     prediction[s, q] = sum over n not in subset s of scores[q, n]
 
 The score of a query is the Spearman correlation over subsets of that prediction with the measured loss, averaged over
-training replicates first. Where every subset has the same size, minus the sum over kept examples gives the same ranks.
+training replicates first; what is reported has its small-sample bias taken out (intervals.py). Where every subset has
+the same size, minus the sum over kept examples gives the same ranks.
 
 Shape letters: N training examples, Q queries, R training replicates, S subsets.
 """
@@ -65,6 +66,12 @@ def lds_per_query(prediction: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
     Raises StudyError where shapes disagree or a query's prediction or loss is the same on every subset.
     """
+    check_pair(prediction, measured)
+    return spearman(prediction, measured, axis=0)
+
+
+def check_pair(prediction: np.ndarray, measured: np.ndarray) -> None:
+    """StudyError where the shapes [S, Q] disagree or a query's prediction or loss is the same on every subset."""
     if prediction.shape != measured.shape or prediction.ndim != 2:
         raise StudyError(f"prediction {list(prediction.shape)} and measured loss {list(measured.shape)} must be [S, Q]")
     for name, values in (("the prediction", prediction), ("the measured loss", measured)):
@@ -73,7 +80,6 @@ def lds_per_query(prediction: np.ndarray, measured: np.ndarray) -> np.ndarray:
             raise StudyError(
                 f"{name} of query {constant[0]} is the same on all {len(values)} subsets: no correlation is defined"
             )
-    return spearman(prediction, measured, axis=0)
 
 
 def lds(masks: np.ndarray, outcomes: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.lds import group_prediction, lds_per_query, mean_outcome
+from attribution.evaluation.intervals import correlations, mean
+from attribution.evaluation.lds import group_prediction, mean_outcome
 
 KINDS = ("generated", "heldout", "training")  # a code c in a `kinds` array means KINDS[c]
 NO_CHOICE = {"position": 0, "damping": None, "at_edge": None}  # of a method without dampings
@@ -64,7 +65,7 @@ def sweep(
     return [
         {
             "damping": damping,
-            **{half: float(lds_per_query(prediction[rows], measured[rows]).mean()) for half, rows in split.items()},
+            **{half: mean(correlations(prediction[rows], measured[rows])) for half, rows in split.items()},
         }
         for damping, prediction in zip(dampings, predictions, strict=True)
     ]

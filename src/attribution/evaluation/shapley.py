@@ -10,10 +10,11 @@ That estimate is noisy where worth depends on size: one contributor is nearly as
 training. A game of the size alone is worth the same to all contributors, (g(n) - g(0)) / n. So g(s) = a + b / s,
 fitted beside the values, is taken out first (`values`), a control variate: limit and efficiency are the same.
 
-Shape letters: K coalitions, n contributors, P properties, B resamples.
+Shape letters: K coalitions, n contributors, P properties.
 """
 
 import numpy as np
+from scipy import stats
 
 from attribution.errors import StudyError
 
@@ -51,17 +52,36 @@ def values(
     return left + (end - empty) / count
 
 
-def pearson(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Correlation over coalitions of a with b, [K, P] each, in every resample of weights [B, K]: [B, P].
+def half_width(
+    coalitions: np.ndarray,
+    worth: np.ndarray,
+    weights: np.ndarray,
+    empty: np.ndarray,
+    whole: np.ndarray,
+    coverage: float,
+) -> np.ndarray:
+    """Half of the interval of `values`, [n, P], by what they are without each pair of a coalition and its complement.
 
-    NaN where one does not vary.
+    Coalitions in the order of design/contributors.py: all but one, one alone, then drawn pairs. As the ends are pairs
+    too, the noise of training every model counts. Student's t, a degree of freedom for each drawn pair.
     """
+    count = coalitions.shape[1]
+    drawn = (len(coalitions) - 2 * count) // 2
+    pair = np.concatenate([np.tile(np.arange(count), 2), count + np.repeat(np.arange(drawn), 2)])
+    whole_fit = values(coalitions, worth, weights, empty, whole)
+    variance = sum(
+        (values(coalitions, worth, weights * (pair != left), empty, whole) - whole_fit) ** 2
+        for left in range(count + drawn)
+    )
+    return np.sqrt(variance) * stats.t.ppf((1 + coverage) / 2, drawn)
 
-    def centred(values: np.ndarray) -> np.ndarray:
-        mean = weights @ values / weights.sum(1, keepdims=True)  # [B, P]
-        return values[None] - mean[:, None]  # [B, K, P]
 
-    x, y, w = centred(a), centred(b), weights[:, :, None]
-    scale = np.sqrt((w * x * x).sum(1) * (w * y * y).sum(1))
+def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spread [1 + K, P] (intervals.py) of the correlation over coalitions of a with b, [K, P] each.
+
+    To first order in what a coalition takes with it. NaN where one does not vary.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(scale > 0, (w * x * y).sum(1) / scale, np.nan)
+        x, y = ((values - values.mean(0)) / values.std(0) for values in (a, b))
+    r = (x * y).mean(0)
+    return np.concatenate([r[None], (x * y - r * (x * x + y * y) / 2) / (len(a) - 1)])

@@ -18,15 +18,15 @@ def run(job: Job) -> None:
     """Replicates of the same subsets are compared with each other."""
     kinds, examples = query_kinds(job.input("queries")), job.spec["data"]["train"]
     crn = retrained(job.input("outcomes"), examples, "loss")
-    settings = job.spec["seed"], job.spec["evaluation"]["bootstrap"], job.spec["evaluation"]["coverage"]
+    seed, settings = job.spec["seed"], job.spec["evaluation"]
     control = None
     if job.inputs["own"]:
         own = retrained(job.input("own"), examples, "loss")
         same = np.searchsorted(crn.numbers, own.numbers)  # the control retrains the first subsets
-        control = evaluate_control(crn.outcomes[:, same], own.outcomes, kinds, *settings)
-    save_json(
-        job.out / "ceiling.json", {"ceiling": evaluate_ceiling(crn.outcomes, kinds, *settings), "control": control}
-    )
+        options = seed, settings["bootstrap"], settings["coverage"]
+        control = evaluate_control(crn.outcomes[:, same], own.outcomes, kinds, *options)
+    ceiling = evaluate_ceiling(crn.outcomes, kinds, seed, settings["coverage"])
+    save_json(job.out / "ceiling.json", {"ceiling": ceiling, "control": control})
 
 
 if __name__ == "__main__":

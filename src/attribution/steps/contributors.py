@@ -14,8 +14,7 @@ from attribution.core.store import load_json, load_tensors, save_json, save_tens
 from attribution.design import contributors
 from attribution.errors import StudyError
 from attribution.evaluation import shapley
-from attribution.evaluation.intervals import bootstrap, difference, percentile, resampled_mean, resamples
-from attribution.evaluation.lds import lds_per_query
+from attribution.evaluation.intervals import correlations, interval, mean, paired
 from attribution.evaluation.properties import GLOBAL, LOCAL
 from attribution.provenance.job import Job, main
 from attribution.steps.retrained import layer_of, query_kinds
@@ -25,8 +24,8 @@ OUTPUTS = {"contributors.json": "tolerance", "contributors.safetensors": "tolera
 
 def run(job: Job) -> None:
     """The game is that of fine-tuning: its whole is all contributors, its empty coalition a model without training."""
-    spec, choice, settings = job.spec, job.spec["contributors"], job.spec["evaluation"]
-    count, seed, coverage = choice["count"], spec["seed"], settings["coverage"]
+    spec, choice = job.spec, job.spec["contributors"]
+    count, coverage = choice["count"], spec["evaluation"]["coverage"]
     coalitions, tuned, owner = _stream(job, "sft")
     judging, judged, _ = _stream(job, "half")
     untrained = {name: values[1:] for name, values in load_tensors(job.input("sparse")).items()}
@@ -38,7 +37,6 @@ def run(job: Job) -> None:
         return np.concatenate([values[of[part]] for part in ("without", "alone", "drawn")])
 
     weights = contributors.weights(count, np.ones(pairs))
-    draws = contributors.weights(count, resamples(seed, settings["bootstrap"], pairs, 1)[0])
     record: dict[str, Any] = {"examples": examples.tolist()}
     record |= {"shapley": {}, "lds": {}, "lds_difference": {}, "agreement": {}}
     arrays = {}
@@ -54,19 +52,18 @@ def run(job: Job) -> None:
             "examples": np.repeat(examples[:, None], properties, axis=1),
         }
         predictors |= {method: scores[name] for method, scores in summed.items()}
-        chosen = resamples(seed, settings["bootstrap"], len(truth), properties)
         of_judging = worth[of["judging"]]
         predictions = {method: judging @ each for method, each in predictors.items()} | {"finetuned": of_judging}
-        record["lds"][name], record["lds_difference"][name] = _lds(predictions, truth, chosen, coverage)
-        record["agreement"][name] = _agreement(of_judging, truth, chosen, coverage)
+        record["lds"][name], record["lds_difference"][name] = _lds(predictions, truth, coverage)
+        record["agreement"][name] = _agreement(of_judging, truth, coverage)
         if name in GLOBAL:
-            again = np.stack([shapley.values(*game, w, *ends) for w in draws])
-            intervals = [percentile(again[:, i, 0], coverage) for i in range(count)]
+            half = shapley.half_width(*game, weights, *ends, coverage)[:, 0]
+            between = np.stack([values[:, 0] - half, values[:, 0] + half])
             record["shapley"][name] = [
-                {"value": value, "interval": interval, "n": {"pairs": pairs}}
-                for value, interval in zip(values[:, 0].tolist(), intervals, strict=True)
+                {"value": value, "interval": ends_of, "n": {"pairs": pairs}}
+                for value, ends_of in zip(values[:, 0].tolist(), between.T.tolist(), strict=True)
             ]
-            arrays |= {f"shapley.{name}": values[:, 0], f"interval.{name}": np.array(intervals).T}
+            arrays |= {f"shapley.{name}": values[:, 0], f"interval.{name}": between}
             arrays |= {f"finetuned.{name}": of_judging[:, 0], f"retrained.{name}": truth[:, 0]}
     record["steps"] = choice["finetune"]["steps"] / spec["training"]["steps"]
     save_json(job.out / "contributors.json", record)
@@ -106,40 +103,36 @@ def _summed(job: Job, owner: np.ndarray, count: int) -> dict[str, dict[str, np.n
 
 
 def _lds(
-    predictions: dict[str, np.ndarray], truth: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
+    predictions: dict[str, np.ndarray], truth: np.ndarray, coverage: float
 ) -> tuple[dict[str, dict[str, Any] | None], dict[str, dict[str, Any]]]:
     """By predictor {value, interval, n} of the mean over properties of the rank correlation over coalitions, [K, P]
     each, and by "shapley_<other>" the same of what that of the Shapley values is above the other's.
 
     None, and no difference, where one is the same for all coalitions, as the prediction by equally many examples is.
     """
-    found: dict[str, dict[str, Any] | None] = dict.fromkeys(predictions)
-    replicates = {}
-    for name, prediction in predictions.items():
-        if not _constant(prediction) and not _constant(truth):
-            value = float(lds_per_query(prediction, truth).mean())
-            interval, replicates[name] = bootstrap(prediction, truth, draws, coverage)
-            found[name] = {"value": value, "interval": interval, "n": _n(truth)}
-    ours = replicates.pop("shapley", None)
+    spreads = {
+        name: correlations(prediction, truth)
+        for name, prediction in predictions.items()
+        if not _constant(prediction) and not _constant(truth)
+    }
+    found = dict.fromkeys(predictions) | {name: _entry(spread, truth, coverage) for name, spread in spreads.items()}
+    ours = spreads.pop("shapley", None)
     if ours is None:
         return found, {}
-    value = found["shapley"]["value"]
-    differences = {
-        f"shapley_{name}": {**difference(value, ours, found[name]["value"], theirs, coverage), "n": _n(truth)}
-        for name, theirs in replicates.items()
+    return found, {
+        f"shapley_{name}": {**paired(ours, theirs, coverage), "n": _n(truth)} for name, theirs in spreads.items()
     }
-    return found, differences
 
 
-def _agreement(
-    tuned: np.ndarray, truth: np.ndarray, draws: tuple[np.ndarray, np.ndarray], coverage: float
-) -> dict[str, Any] | None:
+def _agreement(tuned: np.ndarray, truth: np.ndarray, coverage: float) -> dict[str, Any] | None:
     """{value, interval, n} of the linear correlation over coalitions, mean over properties, or None; [K, P] each."""
     if _constant(tuned) or _constant(truth):
         return None
-    value = shapley.pearson(tuned, truth, np.ones((1, len(truth)))).mean()
-    replicates = resampled_mean(shapley.pearson(tuned, truth, draws[0]), draws[1])
-    return {"value": float(value), "interval": percentile(replicates, coverage), "n": _n(truth)}
+    return _entry(shapley.pearson(tuned, truth), truth, coverage)
+
+
+def _entry(spread: np.ndarray, truth: np.ndarray, coverage: float) -> dict[str, Any]:
+    return {"value": mean(spread), "interval": interval(spread, coverage), "n": _n(truth)}
 
 
 def _constant(values: np.ndarray) -> bool:

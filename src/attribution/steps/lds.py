@@ -1,8 +1,8 @@
 """Linear datamodelling score of one method, by query kind, damping chosen on held-out subsets.
 
 Writes lds.json: "kinds" (scores, intervals, damping sweep) for the retrained models' loss as the target, and "targets",
-the same for every other quantity that was measured; and lds.safetensors, bootstrap replicates and predictions for the
-loss, and replicates for the other targets under names with `.<target>` at their end.
+the same for every other quantity that was measured; and lds.safetensors, spreads (evaluation.intervals) and
+predictions for the loss, and spreads for the other targets under names with `.<target>` at their end.
 """
 
 from attribution.core.store import load_tensors, save_json, save_tensors
@@ -25,7 +25,7 @@ def run(job: Job) -> None:
     settings = job.spec["evaluation"]
     targets = dict.fromkeys([MAIN, *job.spec["measurement"]["quantities"]])
     models = retrained_for(job.input("outcomes"), scores.shape[-1], targets)
-    kinds, options = query_kinds(job.input("queries")), (job.spec["seed"], settings["bootstrap"], settings["coverage"])
+    kinds, options = query_kinds(job.input("queries")), (job.spec["seed"], settings["coverage"])
     masks, outcomes = models[MAIN].masks, {target: found.outcomes for target, found in models.items()}
     if "folds" in scored:  # fitted to halves of the retrained models
         judged = folds.evaluate_targets(scores, masks, outcomes, kinds, *options)
@@ -35,7 +35,7 @@ def run(job: Job) -> None:
         judged = evaluate_targets(layers, dampings, default, masks, outcomes, kinds, *options)
     record, arrays = judged.pop(MAIN)
     for target, (_, spread) in judged.items():
-        arrays |= {f"{name}.{target}": value for name, value in spread.items() if name.startswith("replicates_")}
+        arrays |= {f"{name}.{target}": value for name, value in spread.items() if name.startswith("spread_")}
     save_json(
         job.out / "lds.json", record | {"targets": {target: found["kinds"] for target, (found, _) in judged.items()}}
     )

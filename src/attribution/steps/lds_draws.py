@@ -12,7 +12,7 @@ OUTPUTS = {"lds.json": "tolerance"}
 
 
 def run(job: Job) -> None:
-    """Each method's [D, Q, N] scores, one number of draws at a time, on the halves and resamples of all methods."""
+    """Each method's [D, Q, N] scores, one number of draws at a time, on the halves of all methods."""
     scored = load_tensors(job.input("scores"))
     draws = scored.pop("draws").tolist()
     examples = next(iter(scored.values())).shape[-1]
@@ -30,7 +30,6 @@ def run(job: Job) -> None:
                 models.outcomes,
                 kinds,
                 job.spec["seed"],
-                settings["bootstrap"],
                 settings["coverage"],
             )
             records.append({"method": method, "draws": count, "kinds": record["kinds"]})

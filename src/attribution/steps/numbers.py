@@ -10,14 +10,14 @@ from typing import Any
 from attribution import pointers
 from attribution.core.store import load_json, load_tensors, save_json
 from attribution.errors import StudyError
-from attribution.evaluation.intervals import difference
+from attribution.evaluation.intervals import paired
 from attribution.provenance import receipt
 from attribution.provenance.job import Job, main
 from attribution.reporting.numbers import assemble, of_file
 
 OUTPUTS = {"numbers.json": "tolerance", "derived.json": "tolerance"}
 REFERENCE = "ekfac"  # the method that others are compared with, paired, where the study has it
-ARRAYS = "arrays"  # the one input that holds replicates in place of metrics
+ARRAYS = "arrays"  # the one input that holds spreads over subsets in place of metrics
 
 
 def run(job: Job) -> None:
@@ -31,12 +31,10 @@ def run(job: Job) -> None:
     arrays = {method: load_tensors(path) for method, path in zip(methods, job.inputs[ARRAYS], strict=True)}
 
     def less(a: str, b: str, kind: str, target: str = "", to: str = "") -> dict[str, Any]:
-        """Method a less method b, or less b at the damping `to`, on the same resamples: {value, interval, n}."""
-        one, other = (_kinds(records[method], target)[kind] for method in (a, b))
+        """Method a less method b, or less b at the damping `to`, of the same subsets: {value, interval, n}."""
         end, at = f".{target}" if target else "", f"{to}_" if to else ""
-        spread = arrays[a][f"replicates_{kind}{end}"], arrays[b][f"replicates_{at}{kind}{end}"]
-        lds = (other[to] if to else other)["lds"]
-        return {"n": one["n"]} | difference(one["lds"], spread[0], lds, spread[1], coverage)
+        spreads = arrays[a][f"spread_{kind}{end}"], arrays[b][f"spread_{at}{kind}{end}"]
+        return {"n": _kinds(records[a], target)[kind]["n"]} | paired(*spreads, coverage)
 
     derived = {
         "lds_difference": {
