@@ -1,7 +1,10 @@
 # Around a run: its studies are held by it alone, MLflow follows it where a server is named, and is written at its end.
-from attribution.provenance import settle
+from attribution.provenance import believe
 from attribution.tracking import handlers
-from attribution.workflow import exclusive, polling
+from attribution.workflow import commands, exclusive, polling
+
+with one_line():
+    commands.check(ROOT, workflow.rules)
 
 
 onstart:
@@ -9,7 +12,7 @@ onstart:
     with one_line():
         running = {job.wildcards.study for job in workflow.dag.needrun_jobs() if "study" in job.wildcards.keys()}
         exclusive.hold(Path(), running, workflow.executor_plugin.name)
-        settle.ready(Path(), running)
+        believe.ready(Path(), running)
     handlers.start(list(STUDIES))
 
 
