@@ -36,9 +36,7 @@ def check(root: Path | str, rules: Iterable[Any]) -> None:
     known = read(root)
     for rule in rules:
         if rule.shellcmd is not None and known.get(rule.name) != rule.shellcmd:
-            raise StudyError(
-                f"rule {rule.name}: its command must be plain strings that call its own step (docs/provenance.md)"
-            )
+            raise StudyError(f"rule {rule.name}: its shell: must be plain strings that call the step of its name")
 
 
 @cache

@@ -1,7 +1,7 @@
 """Slurm jobs that outlived the run which submitted them: no new run starts beside them.
 
 A killed Snakemake leaves its jobs to Slurm. Before the next run plans, those that are queued are cancelled and those
-that run are waited for: their work is not lost, since what they finish counts as done (provenance/settle.py). On one
+that run are waited for: their work is not lost, since what they finish counts as done (provenance/believe.py). On one
 host nothing has to be known of such jobs, as a job's folder is locked (exclusive.py).
 """
 
