@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,83 @@ def test_the_same_bytes_made_again_mark_nothing(study: Path, make_job) -> None:
     make_job(Path(), "design/full", "design", {}, {"subsets.safetensors": b"all of them"}, seed=0, more=1)
     believe.believe(Path(), ["demo"])
     assert marked(study) == set()
+
+
+def spoil(path: Path) -> None:
+    """Other bytes, of the same size and with the old time."""
+    status = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_an_output_with_other_bytes_is_marked_and_what_is_gone_is_not(study: Path) -> None:
+    (HOME / "models/full/models.safetensors").unlink()
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set()
+    spoil(HOME / "models/full/log.jsonl")
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == {path for path in MODEL if path.exists()}
+
+
+def test_a_tracked_file_with_other_bytes_marks_what_read_it_however_old_it_is(study: Path) -> None:
+    claims = Path("config/claims.yaml")
+    claims.write_text("claims: [{}]\n")
+    os.utime(claims, (1, 1))
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set((HOME / "summary/tables").iterdir())
+    assert believe.doubts(Path(), "demo") == {
+        "results/demo/summary/tables": "config/claims.yaml has other bytes than it read, or no receipt"
+    }
+    claims.write_text("claims: []\n")
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set()
+
+
+def test_a_copy_is_marked_and_gets_no_record(study: Path) -> None:
+    """Old: what has no inputs was entered, or had no record and was believed."""
+    shutil.copytree(HOME, "results/copy")
+    before = set((study / believe.RECORDS).rglob("*"))
+    believe.believe(Path(), ["copy"])
+    jobs = [path for path in Path("results/copy").rglob("*") if path.is_file() and "logs" not in path.parts]
+    assert marked(study) == set(jobs)
+    assert set((study / believe.RECORDS).rglob("*")) == before
+    believe.believe(Path(), ["demo"])
+    assert {path for path in marked(study) if path.is_relative_to(HOME)} == set()
+
+
+@pytest.mark.parametrize("change", [lambda entry: entry.pop("seal"), lambda entry: entry["spec"].update(of="b")])
+def test_a_receipt_that_was_edited_is_not_believed(change: Callable[[dict], object], study: Path) -> None:
+    entry = json.loads(LDS[2].read_text())
+    change(entry)
+    LDS[2].write_text(json.dumps(entry))
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set(LDS) | set((HOME / "summary/numbers").iterdir()) | set(
+        (HOME / "summary/figures").iterdir()
+    )
+
+
+@pytest.mark.parametrize("now", [None, ("other", "lock"), ("same", "other")])
+def test_no_record_is_written_for_a_job_whose_code_is_other(now, study, kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Snakemake knows already it can compare; what it does not know runs again."""
+    code = json.loads(LDS[2].read_text())["code"]["hash"]
+    monkeypatch.setattr(believe, "_now", lambda entry: now and tuple(part.replace("same", code) for part in now))
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set()
+    place = Path(kept._record_path(study / believe.RECORDS, str(LDS[0])))
+    place.unlink()
+    believe.believe(Path(), ["demo"])
+    assert marked(study) == set(LDS)
+    assert not place.exists()
+
+
+def test_a_record_says_what_the_receipt_says(study: Path, kept: FilePersistence) -> None:
+    """As Snakemake enters a job that failed with what it was planned with, and with what lies there then."""
+    place = Path(kept._record_path(study / believe.RECORDS, str(LDS[0])))
+    whole = json.loads(place.read_text())
+    for key, other in (("params", ["'1'"]), ("input", []), ("input_checksums", {whole["input"][0]: "sha256:0"})):
+        place.write_text(json.dumps(whole | {key: other}))
+        believe.believe(Path(), ["demo"])
+        assert json.loads(place.read_text())[key] == whole[key]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"params": ["\'of another job\'"]}'])

@@ -151,7 +151,7 @@ def test_a_package_beside_a_module_is_refused(tree, snakemake) -> None:
 
 KILLED = {
     "unlearn": ("unlearned/mirrored/all ", lambda study: study["unlearning"]["kinds"]["mirrored"].update(max_steps=3)),
-    "score": ("scores/full/dtrak ", lambda study: study["methods"]["dtrak"].update(dampings=[0.1, 20.0])),
+    "score": ("scores/full/tracin ", lambda study: study["checkpoints"].update(draws=3)),
     "lds": ("lds/gradient_cosine ", lambda study: study["evaluation"].update(bootstrap=30)),
 }
 
