@@ -1,4 +1,5 @@
-"""DVC carries a finished study, with Snakemake's records, to another clone, which then has nothing to do, and knows it.
+"""DVC carries a finished study, its receipts among it, to another clone, which then has nothing to do, and knows it; but
+not what an edit made stale.
 
 Without the pull every job is to do: no result is in git. A wrong claim of either kind would be silent.
 """
