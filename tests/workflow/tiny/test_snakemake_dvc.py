@@ -1,5 +1,5 @@
-"""DVC carries a finished study, its receipts among it, to another clone, which then has nothing to do, and knows it; but
-not what an edit made stale.
+"""DVC carries a finished study, its receipts among it, to another clone, which then has nothing to do, and knows it;
+what an edit makes stale there is planned.
 
 Without the pull every job is to do: no result is in git. A wrong claim of either kind would be silent.
 """
