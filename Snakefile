@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 
-from attribution.provenance import settle
+from attribution.provenance import believe
 from attribution.workflow import config as configs
 from attribution.workflow import guard, orphans, polling, scale
 from attribution.workflow.refusal import one_line
@@ -46,7 +46,7 @@ with one_line():
             STUDIES.ask(scale.asked(cli.parse_args(sys.argv[1:])[1].targets, STUDIES, CONFIG, SCALE))
         polling.steady()
         orphans.clear(Path(), STUDIES, lambda: cli.parse_args(sys.argv[1:])[1])
-        settle.settle(Path(), STUDIES)
+        believe.believe(Path(), STUDIES)
 
 
 report: "workflow/report/workflow.rst"

@@ -71,6 +71,21 @@ def test_packages_and_files_are_named(local: Path) -> None:
     assert f"missing: {TRAIN}/log.jsonl" in causes(local, plan_of(local, TRAIN))[TRAIN]
 
 
+def test_what_is_not_believed_is_named(local: Path) -> None:
+    design = "results/demo/design/full"
+    (local / design / "subsets.safetensors").write_bytes(b"others")
+    assert causes(local, plan_of(local, design))[design] == (
+        f"{design}/subsets.safetensors has other bytes than the job wrote",
+    )
+    (local / "results/demo/scores/full/a").rename(local / "results/demo/scores/full/c")
+    copied = "results/demo/scores/full/c"
+    said = "its receipt is that of another folder: the files were copied, or the folder renamed"
+    assert causes(local, plan_of(local, copied))[copied][0] == said
+    gone = plan_of(local, TRAIN)
+    (local / TRAIN / "receipt.json").unlink()
+    assert causes(local, gone)[TRAIN] == ("has no receipt: it did not finish, or its receipt was deleted",)
+
+
 def test_what_runs_only_as_something_above_it_runs_says_so(local: Path) -> None:
     scores = "results/demo/scores/full/a"
     planned = [plan_of(local, TRAIN, spec={"steps": 20}), plan_of(local, scores)]

@@ -40,6 +40,11 @@ if __name__ == "__main__":
 """
 
 
+HIDDEN = "__import__('importlib').import_module('attribution.core.hidden')"
+LATE = "open('src/attribution/core/late.py', 'w').write('X = 2'); from attribution.core import late"
+FINGERPRINT = "from attribution.workflow.fingerprint import *; print(fingerprint(*roots('echo')).hash)"
+
+
 class Study:
     """A root with a copy of the package that holds one step, and a way to run it."""
 
@@ -175,6 +180,69 @@ def test_code_that_changed_after_planning_is_refused(study: Study) -> None:
     assert done.returncode == 1
     assert "changed after the run was planned" in done.stderr
     assert not (study.root / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "failure", "line"),
+    [
+        (
+            "core/hidden.py",
+            "",
+            HIDDEN,
+            "was imported, but no",
+        ),
+        ("core/late.py", "X = 1\n", LATE, "attribution.core.late: changed while the job ran, before it was imported"),
+        (
+            "core/double/__init__.py",
+            "def double(text):\n    return text\n",
+            "",
+            "attribution.core.double: is there twice",
+        ),
+    ],
+)
+def test_code_other_than_fingerprinted_is_refused(
+    study: Study, name: str, text: str, failure: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old: a receipt of the fingerprinted code, which is not what ran."""
+    study.step(failure)
+    command = study.command() if failure != LATE else []
+    study.put(f"src/attribution/{name}", text)
+    if failure != LATE:  # else what is imported late is there when the job is planned
+        monkeypatch.setattr(study, "command", lambda: command)
+    status, errors = study.run()
+    assert (status, errors.count("\n")) == (1, 1)
+    assert line in errors
+    assert not (study.root / "results/echo/receipt.json").exists()
+
+
+def test_a_package_of_the_same_name_elsewhere_is_refused(study: Study) -> None:
+    """In the folder that the job runs in, which Python looks in first: a copy whose code is the same."""
+    shutil.copytree(study.source / "attribution", study.root / "attribution")
+    status, errors = study.run()
+    assert (status, errors.count("\n")) == (1, 1)
+    assert f"attribution is imported from {study.root}, not from src" in errors
+    shutil.rmtree(study.root / "attribution")
+    assert study.run() == (0, "")
+
+
+def test_an_older_compiled_copy_is_refused(study: Study) -> None:
+    """Python takes it for a source of the same size and second, whatever stands there. Old: "abab", of code that is
+    planned, fingerprinted and recorded as making "ababab".
+    """
+    path = study.source / "attribution/core/double.py"
+    assert study.run() == (0, "")
+    before = path.stat()
+    path.write_text(path.read_text().replace("2", "3"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    code = subprocess.run(
+        [sys.executable, "-c", FINGERPRINT], env={"PYTHONPATH": str(study.source)}, capture_output=True, text=True
+    ).stdout.strip()
+    status, errors = study.run(code=code)
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "attribution.core.double: Python ran an older version" in errors
+    shutil.rmtree(path.parent / "__pycache__")
+    assert study.run(code=code) == (0, "")
+    assert (study.root / "results/echo/out.txt").read_text() == "ababab"
 
 
 def test_method_of_a_job_belongs_to_its_code(study: Study) -> None:

@@ -70,6 +70,19 @@ def test_a_second_run_of_a_study_is_refused_until_the_first_ends(start, tmp_path
     assert exclusive.idle(tmp_path, "toy")
 
 
+def test_a_study_that_another_run_made_when_this_one_began_is_refused(start, tmp_path: Path) -> None:
+    """What is planned was not held against the receipts then. Old: it was taken once the other had ended."""
+    first = start(HOLD)
+    assert first.stdout.readline() == "done\n"
+    assert not exclusive.idle(tmp_path, "toy")
+    first.communicate("\n")
+    with pytest.raises(StudyError, match=rf"^toy: another run is making it \(process {first.pid} on"):
+        exclusive.hold(tmp_path, ["toy"])
+    exclusive.hold(tmp_path, ["other"])  # which was not asked for
+    assert exclusive.idle(tmp_path, "toy")
+    exclusive.hold(tmp_path, ["toy"])
+
+
 def test_a_killed_run_leaves_nothing_to_unlock(start, tmp_path: Path) -> None:
     first = start(HOLD)
     assert first.stdout.readline() == "done\n"

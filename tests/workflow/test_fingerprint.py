@@ -2,13 +2,16 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from attribution.errors import StudyError
+from attribution.workflow import commands
 from attribution.workflow.fingerprint import SOURCE, file_hash, fingerprint, roots
 
 TREE = {
@@ -36,6 +39,16 @@ TREE = {
     ),
 }
 STEP = "attribution/steps/train.py"
+RULE = """\
+rule a:
+    output:
+        "x",
+    shell:
+        "python -m attribution.steps.train"
+        " --out x"
+
+
+"""
 
 
 @pytest.fixture
@@ -154,6 +167,58 @@ def test_refusals_name_file_and_line(source: Path, text: str, message: str) -> N
 def test_unknown_step_is_one_line(source: Path) -> None:
     with pytest.raises(StudyError, match=r"needs the module attribution\.steps\.trian, which does not exist"):
         fingerprint(*roots("trian"), root=source)
+
+
+@pytest.mark.parametrize("name", ["rng/__init__.py", "rng.pyc", "rng.abi3.so", "rng/__init__.pyc"])
+def test_a_module_that_is_there_twice_is_refused(source: Path, name: str) -> None:
+    """Old: rng.py is read, whichever of the two Python imports."""
+    path = source / "attribution/core" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    with pytest.raises(StudyError, match=r"^attribution\.core\.rng: is there twice, .*rng.* and .*rng"):
+        of(source)
+    (source / "attribution/core/rng.py").unlink()
+    if not name.endswith("py"):
+        with pytest.raises(StudyError, match=r"^attribution\.core\.rng: .* is no source file"):
+            of(source)
+
+
+def test_the_command_of_a_step_is_part_of_its_code(source: Path) -> None:
+    tree = source / "tree"
+    shutil.copytree(source / "attribution", tree / "src/attribution")
+    rules = tree / "workflow/rules/models.smk"
+    rules.parent.mkdir(parents=True)
+    bare = of(tree / "src")
+    found = set()
+    for shell in (RULE, RULE.replace("--out x", "--out y"), RULE.replace("train", "measure")):
+        rules.write_text(shell)
+        found.add(of(tree / "src"))
+    assert len(found) == 3
+    assert bare in found  # the command of another step is no part of it
+    rules.write_text(
+        RULE.replace('        " --out', '        # Where.\n        " --" "out').replace("rule a", "rule b")
+    )
+    assert of(tree / "src") in found - {bare}
+    rules.write_text(RULE.replace(" x", " x{CONSTANT}").replace('"', 'f"'))
+    with pytest.raises(StudyError, match=r"models\.smk: a shell: that is not plain strings"):
+        of(tree / "src")
+    rules.write_text(RULE + RULE)
+    with pytest.raises(StudyError, match="the step train is called by two rules"):
+        of(tree / "src")
+
+
+def test_snakemake_runs_the_commands_that_are_read(source: Path) -> None:
+    rules = source / "workflow/rules/models.smk"
+    rules.parent.mkdir(parents=True)
+    rules.write_text(RULE)
+    command = "python -m attribution.steps.train --out x"
+    assert commands.read(source) == {"train": command}
+    commands.check(
+        source, [SimpleNamespace(name="train", shellcmd=command), SimpleNamespace(name="all", shellcmd=None)]
+    )
+    for name, text in (("train", f"{command} "), ("other", command)):
+        with pytest.raises(StudyError, match=f"^rule {name}: its shell: must be plain strings"):
+            commands.check(source, [SimpleNamespace(name=name, shellcmd=text)])
 
 
 def test_same_in_another_process_and_under_another_path(source: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # What the rules read by: functions of a job's wildcards that give its files, needs and spec; and what wildcards may be.
 from functools import partial
 
-from attribution.provenance import settle
+from attribution.provenance import believe
 from attribution.workflow import exclusive, identity, inputs, paths, registry
 from attribution.workflow.inputs import of_images, of_ranking, of_set, of_trajectories, one_of
 
@@ -55,7 +55,7 @@ def ends(members):
     def of(wildcards):
         if workflow.is_main_process and workflow.execution_settings and not workflow.dryrun:
             exclusive.hold(Path(), members, workflow.executor_plugin.name)
-            settle.ready(Path(), members)
+            believe.ready(Path(), members)
         final = [*rules.numbers.output, *rules.tables.output, *rules.figures.output]
         reports = {"ablation": rules.ablation_report, "contributors": rules.contributors_report}
         return inputs.ends(STUDIES, final, {section: [*rule.output] for section, rule in reports.items()}, members)

@@ -1,7 +1,10 @@
 # Around a run: its studies are held by it alone, and written into MLflow at its end, however it ends.
-from attribution.provenance import settle
+from attribution.provenance import believe
 from attribution.tracking import handlers
-from attribution.workflow import exclusive, polling
+from attribution.workflow import commands, exclusive, polling
+
+with one_line():
+    commands.check(ROOT, workflow.rules)
 
 
 onstart:
@@ -9,7 +12,7 @@ onstart:
     with one_line():
         running = set(handlers.studies(workflow.dag.needrun_jobs()))
         exclusive.hold(Path(), running, workflow.executor_plugin.name)
-        settle.ready(Path(), running)
+        believe.ready(Path(), running)
 
 
 onsuccess:

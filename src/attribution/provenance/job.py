@@ -69,16 +69,25 @@ def main(run: Callable[[Job], None], outputs: Outputs) -> NoReturn:
         package, _, step = module.rpartition(".")
         if package != f"{fingerprint.PACKAGE}.steps":
             raise StudyError(f"run it as `python -m {fingerprint.PACKAGE}.steps.<step>`")
-        execute(run, outputs, step, sys.argv[1:], Path.cwd())
+        execute(run, outputs, step, sys.argv[1:], Path.cwd(), own=True)
     sys.exit(0)
 
 
-def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: Sequence[str], root: Path) -> str:
+def execute(
+    run: Callable[[Job], None],
+    outputs: Outputs,
+    step: str,
+    arguments: Sequence[str],
+    root: Path,
+    own: bool = False,
+) -> str:
     """Check, run and record one job; returns the receipt's id.
 
+    In a process of its `own` all that was imported must be the code that is recorded, before the work and after it.
     Nothing is removed but the receipt of an earlier run in the same folder, which no longer holds once work begins, and
     the half-written files of one that was killed. Where such a one still works there, its end is waited for.
-    Raises StudyError for bad flags, code other than planned, damaged inputs, and outputs that were not written.
+    Raises StudyError for bad flags, code other than planned or imported from elsewhere, damaged inputs, and outputs
+    that were not written.
     """
     if unknown := set(outputs.values()) - set(receipt.CLASSES):
         raise ValueError(f"no reproducibility class: {unknown}")
@@ -88,6 +97,7 @@ def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: 
     spec, out = _decode(spec), Path(out)
     method = spec.get("job", {}).get("method")
     code = guard.check_code(fingerprint.roots(step, method), planned)
+    loaded = guard.check_loaded(code, root, sys.modules) if own else set()
     named = {name: [Path(path) for path in paths] for name, paths in flags.items()}
     used = [receipt.input_record(name, path, root) for name, paths in named.items() for path in paths]
     origin = receipt.commit(root)
@@ -96,6 +106,8 @@ def execute(run: Callable[[Job], None], outputs: Outputs, step: str, arguments: 
         for old in (out / receipt.NAME, *out.glob(".*.part")):
             old.unlink(missing_ok=True)
         run(job)
+        if own:
+            guard.check_loaded(code, root, loaded)
         written = [receipt.output_record(out / name, kind, root) for name, kind in outputs.items()]
         seconds = round(time.monotonic() - begun, 3)
         record = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from attribution.errors import StudyError
 from attribution.provenance import receipt
 from attribution.provenance.ledger import Ledger
-from attribution.workflow.fingerprint import file_hash
+from attribution.workflow import fingerprint
 
 
 def notes(ledger: Ledger) -> list[str]:
@@ -17,7 +17,8 @@ def notes(ledger: Ledger) -> list[str]:
     if not source.is_dir():
         return []
     seen = {pair for entry in ledger.receipts.values() for pair in entry["code"]["modules"].items()}
-    other = {pair for pair in seen if _hash(source, pair[0]) != pair[1]}
+    commands = fingerprint.command_hashes(ledger.root)
+    other = {(name, code) for name, code in seen if (commands.get(name) or _hash(source, name)) != code}
     found = []
     if other:
         jobs = sum(not other.isdisjoint(entry["code"]["modules"].items()) for entry in ledger.receipts.values())
@@ -37,6 +38,6 @@ def _hash(source: Path, module: str) -> str | None:
     base = source.joinpath(*module.split("."))
     path = next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
     try:
-        return file_hash(path) if path else None
+        return fingerprint.file_hash(path) if path else None
     except StudyError:
         return None

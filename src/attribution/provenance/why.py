@@ -1,7 +1,7 @@
 """Why jobs would run: the receipt of each job's last run against what it is planned with now, and what that took.
 
-A job runs for causes of its own (config keys, modules of its code, pinned packages, files added, taken away or changed)
-or because a job above it runs. What is neither is told in Snakemake's words.
+A job runs for causes of its own (config keys, command, modules of its code, pinned packages, files added, taken away or
+changed) or because a job above it runs. What is neither is told in Snakemake's words.
 """
 
 from collections.abc import Iterable
@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attribution.errors import StudyError
-from attribution.provenance import receipt
+from attribution.provenance import believe, receipt
 from attribution.provenance.ledger import Ledger, is_published, load
 from attribution.workflow import fingerprint
 from attribution.workflow.plan import Planned
 
 NEVER = "has not run here"
+OTHER = "has other bytes"
 SHOWN = 3  # folders or values that are written out in a line
 
 
@@ -37,13 +38,17 @@ def explain(root: Path, planned: Iterable[Planned]) -> list[Rerun]:
     """The causes of each planned job, by the receipts in results/ (seconds: also by those published)."""
     planned = list(planned)
     running = {job.folder for job in planned}
-    ledgers = _ledgers(root, sorted({job.folder.split("/")[1] for job in planned}))
+    studies = sorted({job.folder.split("/")[1] for job in planned})
+    ledgers = _ledgers(root, studies)
+    doubts = {folder: doubt for study in studies for folder, doubt in believe.doubts(root, study).items()}
     mean = _means(ledgers)
     found = []
     for job in planned:
         last = ledgers[job.folder.split("/")[1]][0].receipts.get(job.folder)
         above = sorted({_parent(path) for paths in job.inputs.values() for path in paths} & running)
-        causes = _causes(root, job, last, running) if last else [NEVER]
+        causes = _causes(root, job, last, running) if last else [] if job.folder in doubts else [NEVER]
+        if job.folder in doubts and not above and OTHER not in " ".join(causes):
+            causes.insert(0, doubts[job.folder])
         if not causes and not above:
             causes = [job.reason[:1].lower() + job.reason[1:]]
         seconds = last["run"]["seconds"] if last else mean.get(job.step)
@@ -100,7 +105,7 @@ def _causes(root: Path, job: Planned, last: dict[str, Any], running: set[str]) -
     for path in now:
         here = _parent(path) not in running and path in before and (root / path).is_file()
         if here and receipt.sha256(root / path) != before[path]:
-            found.append(f"{path} has other bytes")
+            found.append(f"{path} {OTHER}")
     written = [item["path"] for item in last["outputs"]]
     if gone := [path for path in written if not (root / path).is_file()]:
         found.append(f"missing: {_few(gone)}")

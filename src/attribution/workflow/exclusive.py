@@ -22,18 +22,22 @@ FOLDER = Path(".snakemake", "attribution", "runs")
 NAME = ".lock"  # in a job's folder, while the job runs
 LACKING = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # a file system without locks
 _held: dict[str, int] = {}
+_busy: dict[str, str] = {}  # studies that another run made when this one looked last, and which
 
 
 def hold(root: Path, studies: Iterable[str], executor: str = "local") -> None:
     """Claim the studies for this run, until `release` or the end of the process; what it holds already stays claimed.
 
     `executor` is Snakemake's name of what runs the jobs; `killed` tells it of a run that did not end by itself.
-    Raises StudyError in one line where another run makes one of them, or may do so on a file system without locks.
+    Raises StudyError in one line where another run makes one of them, made it when this one began to plan, or may do so
+    on a file system without locks.
     """
     atexit.register(release)
     for study in sorted(set(studies) - _held.keys()):
         handle, path = _open(root, study)
         with _closed_on_error(handle):
+            if owner := _busy.get(study):
+                raise StudyError(f"{study}: another run is making it ({owner}); wait for it, or end it")
             try:
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -61,13 +65,17 @@ def idle(root: Path, study: str) -> bool:
     """Whether no run makes the study now; False where that cannot be known."""
     if study in _held:  # and to open its file and close it would end the lock
         return False
+    _busy.pop(study, None)
     if not (Path(root) / FOLDER / study).exists():
         return True
     handle, _ = _open(root, study)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in LACKING and not _read(handle)
+        owner = _read(handle)
+        if error.errno not in LACKING:
+            _busy[study] = owner or "its name is not yet written"
+        return error.errno in LACKING and not owner
     finally:
         os.close(handle)
     return True

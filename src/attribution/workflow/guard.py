@@ -7,8 +7,13 @@ it in an environment variable that its jobs inherit; each later parse compares.
 
 import contextlib
 import hashlib
+import importlib.util
 import json
+import marshal
 import os
+import struct
+import sys
+from collections.abc import Container
 from pathlib import Path
 
 from attribution.errors import StudyError
@@ -73,6 +78,60 @@ def check_code(modules: tuple[str, ...], expected: str, root: Path | str = finge
             f"(fingerprint {code.hash[:12]}, planned {expected[:12]}): start the run again"
         )
     return code
+
+
+def check_loaded(code: fingerprint.Code, root: Path, before: Container[str]) -> set[str]:
+    """Hold the package's modules that this process has imported against the code that was fingerprinted; their names.
+
+    Each must be in the closure (or plan and record), come from the file that was read, under root/src, and be compiled
+    from it; one that is not among those imported `before` must stand there as it did when it was fingerprinted.
+    Raises StudyError naming one that does not.
+    """
+    source = str(fingerprint.SOURCE)
+    if not os.path.samefile(source, Path(root, "src")):
+        raise StudyError(f"{fingerprint.PACKAGE} is imported from {source}, not from src: see to PYTHONPATH")
+    found = set()
+    for key, module in [*sys.modules.items()]:
+        name = getattr(getattr(module, "__spec__", None), "name", key) if key == "__main__" else key
+        if name.partition(".")[0] != fingerprint.PACKAGE:
+            continue
+        path, planned = getattr(module, "__file__", None), code.files.get(name)
+        if fingerprint.recording(name):
+            planned = fingerprint.find(source, name)
+        if planned is None:
+            raise StudyError(f"{name}: was imported, but no import of it is seen in the code that was fingerprinted")
+        if path is None or not os.path.samefile(path, planned):
+            raise StudyError(f"{name}: was imported from {path}, and {planned} was fingerprinted")
+        if _outdated(path):
+            raise StudyError(f"{name}: Python ran an older version that it keeps in __pycache__; delete that folder")
+        late = name not in before and name in code.modules
+        if late and fingerprint.file_hash(path) != code.modules[name]:
+            raise StudyError(f"{name}: changed while the job ran, before it was imported: start the run again")
+        found.add(name)
+    return found
+
+
+def _outdated(path: str) -> bool:
+    """Whether the compiled copy that Python takes is of other source: it compares no more than seconds and sizes.
+
+    A copy that was written after the source was put there is of it; an older one is held against the source, once.
+    """
+    kept = Path(importlib.util.cache_from_source(path))
+    try:
+        if kept.stat().st_mtime_ns > os.stat(path).st_ctime_ns:
+            return False
+        content = kept.read_bytes()
+    except OSError:
+        return False
+    _, flags, seconds, size = struct.unpack("<4sIII", content[:16])
+    status = os.stat(path)
+    if flags or (seconds, size) != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
+        return False  # Python does not take it
+    if marshal.loads(content[16:]) != compile(Path(path).read_bytes(), path, "exec", dont_inherit=True):
+        return True
+    with contextlib.suppress(OSError):
+        os.utime(kept)
+    return False
 
 
 def _bytes(path: Path) -> str:

@@ -49,16 +49,17 @@ def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[
 
 
 def code(step: str) -> Param:
-    """The fingerprint of a step's import closure, and of its method's where the rule has one."""
+    """The fingerprint of a step's import closure and command, and of its method's where the rule has one."""
 
     @of_wildcards
     @one_line()
     def value(wildcards: Any) -> str:
-        return _hash(step, wildcards.get("method"))
+        return code_hash(step, wildcards.get("method"))
 
     return value
 
 
 @cache  # a run parses the tree once, and the guard refuses a tree that changes under it
-def _hash(step: str, method: str | None) -> str:
+def code_hash(step: str, method: str | None) -> str:
+    """The fingerprint of a job's code now."""
     return fingerprint.fingerprint(*fingerprint.roots(step, method)).hash

@@ -2,7 +2,7 @@
 
 A killed Snakemake leaves its jobs to Slurm; its lock, which --unlock lifts, says nothing of them. Before the next run
 plans, those that are queued are cancelled and those that run are waited for: their work is not lost, since what they
-finish counts as done (provenance/settle.py), where it would be done twice
+finish counts as done (provenance/believe.py), where it would be done twice
 (tests/slurm/test_slurm_faults.py::test_a_job_that_outlived_snakemake_was_waited_for_and_recorded). On one host nothing
 has to be known of such jobs, as a job's folder is locked (exclusive.py).
 """

@@ -1,9 +1,11 @@
-"""DVC carries a finished study, with Snakemake's records, to another clone, which then has nothing to do, and knows it.
+"""DVC carries a finished study, its receipts among it, to another clone, which then has nothing to do, and knows it;
+what an edit makes stale there is planned.
 
 Without the pull every job is to do: no result is in git. A wrong claim of either kind would be silent.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
-STAGES = ("digits", "digits_study", "records")
+STAGES = ("digits", "digits_study")
 WHO = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
 
 
@@ -50,6 +52,16 @@ def test_a_clone_with_what_was_pushed_has_nothing_to_do(tree: Path, tmp_path: Pa
     assert planned(clone) == planned(clone, "tiny") == every
     run(clone, "dvc", "pull", "--quiet", *STAGES)
     assert planned(clone) == planned(clone, "tiny") == set()
+    claims, config = clone / "config/claims.yaml", clone / "config/tiny.yaml"
+    kept = claims.read_text(), config.read_text()
+    claims.write_text(kept[0] + "# More.\n")
+    os.utime(claims, (1_000_000_000, 1_000_000_000))
+    assert planned(clone) == {"tables"}
+    config.write_text(kept[1].replace("\nseed: 0\n", "\nseed: 1\n"))
+    assert planned(clone) == every
+    claims.write_text(kept[0])
+    config.write_text(kept[1])
+    assert planned(clone) == set()
     assert json.loads(run(clone, "dvc", "status", "--json", *STAGES)) == {}
     assert json.loads(run(clone, "python", "-m", "attribution", "audit", "tiny", "--json"))["ok"]
     shown = json.loads(run(clone, "dvc", "metrics", "show", "--json", "results/tiny/summary/numbers/numbers.json"))

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from attribution.provenance import receipt, settle
+from attribution.provenance import believe, receipt
 from attribution.workflow import exclusive
 
 pytestmark = pytest.mark.slow  # the study they start from takes a quarter of a minute
@@ -40,7 +40,7 @@ def contents(untimed: Callable[[object], object]) -> Callable[[Path], dict[str, 
         found: dict[str, object] = {}
         for path in sorted(path for path in (tree / HOME).rglob("*") if path.is_file()):
             name = path.relative_to(tree / HOME).as_posix()
-            if name == "report.html" or name.split("/")[0] in settle.APART:
+            if name == "report.html" or name.split("/")[0] in believe.APART:
                 continue
             found[name] = untimed(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
             if path.name == receipt.NAME:
@@ -199,7 +199,7 @@ def test_what_a_kill_may_leave_is_seen(gone, tree, configure, planned) -> None:
     names = [path.name for path in (tree / folder).iterdir()]
     if "records" in gone:
         for name in names:
-            settle._place(tree, settle.RECORDS, tree / folder / name).unlink()
+            believe._place(tree, believe.RECORDS, tree / folder / name).unlink()
     if "receipts" in gone:
         (tree / folder / receipt.NAME).unlink()
         assert planned(tree) >= {"train/crn0_000_007", "measure/crn0_000_007", "lds/trak", "numbers"}
