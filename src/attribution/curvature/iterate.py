@@ -11,7 +11,7 @@ and the answer is the moving average of x. rate_k warms up, then falls by a cosi
 fixed sample has no curvature in most directions, and there the answer would be b over the damping.
 
 Few steps leave directions of little curvature unsolved: the number of steps regularises as damping does, and a residual
-measures convergence, not quality. It is estimated without bias (`squared_residual`) and reported with the answer.
+measures convergence, not quality. It is estimated without bias (`squared_residuals`) and reported with the answer.
 Source: Agarwal, Bullins, Hazan 2017 (LiSSA); Koh & Liang 2017 (for influence); Wang et al. 2025, arXiv 2507.14740
 (ASTRA, with EK-FAC as the metric); momentum, decay and average as in AdamW (Loshchilov & Hutter 2019).
 
@@ -32,6 +32,7 @@ from attribution.errors import StudyError
 Product = Callable[[Tensor], Tensor]  # x [K, P] -> G_k x [K, P]
 Operator = Callable[[str, int], Product]  # of the rows of (stream, step)
 SOLVE, CHECK = "solve", "check"  # the streams of the steps' rows and of those that measure the residual
+RESIDUAL = ("residual", "residual_bound")
 PARTS = ("x", "momentum", "average")
 AVERAGE = 0.99  # decay of the moving average, smaller in the first steps
 DIVERGED = 1e4  # times its own size: no residual on the way to an answer is so large
@@ -39,7 +40,7 @@ DIVERGED = 1e4  # times its own size: no residual on the way to an answer is so 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of an iteration. `tolerance` ends it early, at a step that is a multiple of `check_every`, or is None."""
+    """Of an iteration. `tolerance` (of the bound of the residual) ends it early, at a multiple of `check_every`."""
 
     steps: int
     learning_rate: float
@@ -94,7 +95,7 @@ def solve(
     result is a function of the rows alone, and the same whether or not it was interrupted there.
     Raises StudyError naming the step where the iteration diverges.
     """
-    sizes = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)  # [K]
+    sizes = _sizes(b)
     while state.step < settings.steps and not _reached(state, settings):
         residuals = _step(operator(SOLVE, state.step), b, metric, settings, state) / sizes
         _converging(residuals, state.step)
@@ -103,19 +104,19 @@ def solve(
             noted = {"step": state.step, "norm": float(state.average.norm(dim=1).median())}
             noted["minibatch_residual"] = float(residuals.median())
             if settings.tolerance is not None:
-                noted["residual"] = relative_residual(operator, b, metric, settings, state.average)
+                noted |= zip(RESIDUAL, relative_residual(operator, b, metric, settings, state.average), strict=True)
             state.trace.append(noted)
             on_check(state)
     if settings.tolerance is None:
-        residual = relative_residual(operator, b, metric, settings, state.average)
+        residual = dict(zip(RESIDUAL, relative_residual(operator, b, metric, settings, state.average), strict=True))
     else:
-        residual = state.trace[-1]["residual"]
-    return state.average, {"steps": state.step, "residual": residual, "trace": state.trace}
+        residual = {name: state.trace[-1][name] for name in RESIDUAL}
+    return state.average, {"steps": state.step, "trace": state.trace} | residual
 
 
 def _reached(state: State, settings: Settings) -> bool:
-    """Whether the last residual that was estimated ends the iteration."""
-    return settings.tolerance is not None and bool(state.trace) and state.trace[-1]["residual"] <= settings.tolerance
+    """Whether the bound of the last residual that was estimated ends the iteration."""
+    return settings.tolerance is not None and bool(state.trace) and state.trace[-1][RESIDUAL[1]] <= settings.tolerance
 
 
 def _step(product: Product, b: Tensor, metric: Metric, settings: Settings, state: State) -> Tensor:
@@ -129,12 +130,13 @@ def _step(product: Product, b: Tensor, metric: Metric, settings: Settings, state
     norms = []
     for part in _parts(len(b), settings.vectors):
         x, momentum, average = (value[part] for value in state.tensors().values())
-        r = torch.sub(b[part], product(x))
+        r = product(x)
+        torch.sub(b[part], r, out=r)
         if settings.damping:
             r.sub_(x, alpha=settings.damping)
         norms.append(r.norm(dim=1))
         momentum.lerp_(r, 1 - beta)
-        x.mul_(1 - rate * settings.decay).add_(metric.divide(momentum), alpha=rate / (1 - beta ** (k + 1)))
+        x.mul_(1 - rate * settings.decay).add_(metric.divide(r.copy_(momentum)), alpha=rate / (1 - beta ** (k + 1)))
         average.lerp_(x, share)
     return torch.cat(norms)
 
@@ -148,33 +150,38 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 
 @torch.no_grad()
-def relative_residual(operator: Operator, b: Tensor, metric: Metric, settings: Settings, x: Tensor) -> float:
-    """Root of the mean over right-hand sides of |b - (G + R) x|^2 / |b|^2, on rows that no step has seen.
+def relative_residual(
+    operator: Operator, b: Tensor, metric: Metric, settings: Settings, x: Tensor
+) -> tuple[float, float]:
+    """Root of the mean over right-hand sides of |b - (G + R) x|^2 / |b|^2 on rows that no step has seen, and a bound.
 
-    The mean of squares is unbiased; where its noise makes it negative the root is 0.
+    The mean of squares is unbiased; the bound is two standard errors above it, for minibatches are few. Roots of
+    negative means are 0.
     """
+    sizes = _sizes(b)
     products = [operator(CHECK, index) for index in range(settings.check_batches)]
-    shares = [
-        squared_residual([product(x[part]) for product in products], rest) / b[part].square().sum(1)
-        for part in _parts(len(b), settings.vectors)
-        for rest in [b[part] - settings.damping * x[part] - settings.decay * metric.times(x[part])]
-    ]
-    return max(0.0, float(torch.cat(shares).mean())) ** 0.5
+    shares = []
+    for part in _parts(len(b), settings.vectors):
+        rest = b[part] - settings.damping * x[part] - settings.decay * metric.times(x[part])
+        squares = squared_residuals([product(x[part]) for product in products], rest)
+        shares.append(squares / sizes[part].square())
+    each = torch.cat(shares, 1).double().mean(1)  # [batches]
+    mean, error = float(each.mean()), 2 * float(each.std()) / len(each) ** 0.5
+    return max(0.0, mean) ** 0.5, max(0.0, mean + 2 * error) ** 0.5
 
 
-def squared_residual(products: list[Tensor], rest: Tensor) -> Tensor:
-    """|rest - E[G x]|^2 [K] from independent estimates of G x [K, P]: the mean of <r_i, r_j> over pairs i < j.
+def squared_residuals(products: list[Tensor], rest: Tensor) -> Tensor:
+    """<r_i, mean of the other r_j> [batches, K], r_i = rest - product i: independent estimates of G x [K, P].
 
-    Unbiased, where the square of one estimate would add its variance. StudyError for less than two estimates.
+    Their mean is an unbiased |rest - E[G x]|^2, where the square of a mean would add its variance; its standard error
+    is twice their standard deviation over the root of their number (a U-statistic of order two, Hoeffding 1948).
+    StudyError for less than two estimates.
     """
-    count = len(products)
-    if count < 2:
-        raise StudyError(f"a residual is estimated from at least 2 minibatches, not {count}")
-    total, squares = torch.zeros_like(rest), 0
-    for product in products:
-        r = rest - product
-        total, squares = total + r, squares + r.square().sum(1)
-    return (total.square().sum(1) - squares) / (count * (count - 1))
+    others = len(products) - 1
+    if others < 1:
+        raise StudyError(f"a residual is estimated from at least 2 minibatches, not {len(products)}")
+    total = sum(rest - product for product in products)
+    return torch.stack([(r * (total - r)).sum(1) / others for r in (rest - product for product in products)])
 
 
 def _converging(residuals: Tensor, step: int) -> None:
@@ -185,6 +192,11 @@ def _converging(residuals: Tensor, step: int) -> None:
             f"the solve diverges: at step {step} a residual is {worst:.3g} times its right-hand side. Lower its "
             "learning rate."
         )
+
+
+def _sizes(b: Tensor) -> Tensor:
+    """|b| [K], above 0 also where b is not: the answer to zeros is zeros."""
+    return b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny ** 0.5)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

@@ -27,7 +27,7 @@ EPSILON = 1e-8  # AdamW's
 
 
 class Metric(NamedTuple):
-    """P^-1 and P as functions of vectors [K, P]."""
+    """P^-1 and P as functions of vectors [K, P]; `divide` may overwrite what it is given."""
 
     divide: Callable[[Tensor], Tensor]
     times: Callable[[Tensor], Tensor]
@@ -50,7 +50,7 @@ def by_moments(moments: Tensor) -> Metric:
     if not (moments >= 0).all() or not moments.isfinite().all():
         raise StudyError("second moments are negative or not finite: the model's gradients overflow")
     diagonal = moments.sqrt() + EPSILON
-    return Metric(lambda x: x / diagonal, lambda x: x * diagonal)
+    return Metric(lambda x: x.div_(diagonal), lambda x: x * diagonal)
 
 
 def by_ekfac(
