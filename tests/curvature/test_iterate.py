@@ -12,7 +12,7 @@ from attribution.curvature.flat import layout
 from attribution.curvature.fresh import fresh
 from attribution.curvature.iterate import Settings, State, learning_rate, relative_residual, solve, squared_residuals
 from attribution.curvature.linearise import ggn_product
-from attribution.curvature.metrics import by_moments, second_moments
+from attribution.curvature.metrics import Metric, by_moments, second_moments
 from attribution.diffusion.denoisers import build
 from attribution.errors import StudyError
 
@@ -54,8 +54,16 @@ def small():
     return operator, G, by_moments(moments), moments.sqrt() + 1e-8, torch.randn(5, order.size)
 
 
+PLAIN = Metric(lambda x: x, lambda x: x)
+
+
 def run(operator, b, metric, settings, state=None, on_check=lambda state: None):
     return solve(operator, b, metric, settings, state or State.first(b), on_check)
+
+
+def preconditioned(left, b, P):
+    """The residual of left = (G + R) x in the norm of P^-1, root of the mean square over right-hand sides."""
+    return float((((left - b) ** 2 / P).sum(1) / (b**2 / P).sum(1)).mean()) ** 0.5
 
 
 def error(x, expected):
@@ -64,21 +72,22 @@ def error(x, expected):
 
 @pytest.mark.parametrize(("decay", "damping"), [(0.1, 0.0), (0.0, 0.02), (0.1, 0.02)])
 def test_approaches_the_dense_solve(small, decay, damping):
-    """0.01 or less after 1,000 steps of 40 of 400 rows, from 0.26 to 0.85 after 30. R taken twice is an error of 0.49,
-    decay without P one of 0.76 or more; one sample of 40 rows for all steps would stay at 0.1 or more.
+    """0.02 or less after 600 steps of 40 of 400 rows, 0.26 to 0.85 after 30; it goes on falling (0.003 after 3,000).
+
+    R taken twice is an error of 0.49, decay without P one of 0.76 or more.
     """
     operator, G, metric, P, b = small
     R = torch.diag(decay * P) + damping * torch.eye(len(G))
     expected = torch.linalg.solve(G + R, b.mT).mT
     errors = []
-    for steps in (30, 200, 1000):
+    for steps in (30, 600):
         x, facts = run(operator, b, metric, replace(SETTINGS, steps=steps, decay=decay, damping=damping))
         errors.append(error(x, expected))
         assert facts["steps"] == steps
         if steps == 30:
-            assert facts["residual"] == pytest.approx(error(x @ (G + R), b), rel=0.2)
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.02
+            assert facts["residual"] == pytest.approx(preconditioned(x @ (G + R), b, P), rel=0.2)
+    assert errors[0] > 0.2
+    assert errors[1] < 0.05
 
 
 def test_resumed_is_uninterrupted(small, tmp_path):
@@ -133,7 +142,7 @@ def test_ends_where_the_residual_is_small(small):
     settings = replace(SETTINGS, steps=1000, tolerance=0.5, check_every=50)
     x, facts = run(operator, b, metric, settings)
     assert facts["steps"] < 800
-    assert error(x @ (G + torch.diag(SETTINGS.decay * P)), b) < facts["residual_bound"] <= 0.5
+    assert preconditioned(x @ (G + torch.diag(SETTINGS.decay * P)), b, P) < facts["residual_bound"] <= 0.5
     assert facts["trace"][-2]["residual_bound"] > 0.5
     # resumed at its end it takes no further step
     state = State(facts["steps"], x.clone(), x.clone(), x.clone(), facts["trace"])
@@ -145,16 +154,16 @@ def test_squared_residuals_are_unbiased():
     truth = torch.randn(1, 50)
     products = [truth.expand(4000, -1) + 2 * torch.randn(4000, 50) for _ in range(4)]
     rest = 2 * truth.expand(4000, -1)
-    expected, found = float(truth.square().sum()), squared_residuals(products, rest)
+    expected, found = float(truth.square().sum()), squared_residuals(products, rest, PLAIN)
     assert float(found.mean()) == pytest.approx(expected, rel=0.05)
     assert float((rest - sum(products) / 4).square().sum(1).mean()) > 1.7 * expected
     # the standard error that they give is the standard deviation over trials, to 10%, where noise does not dominate
     products = [truth.expand(4000, -1) + 0.2 * torch.randn(4000, 50) for _ in range(40)]
-    found = squared_residuals(products, rest)
+    found = squared_residuals(products, rest, PLAIN)
     errors = 2 * found.std(0) / 40**0.5
     assert float(errors.mean()) == pytest.approx(float(found.mean(0).std()), rel=0.1)
     with pytest.raises(StudyError, match="at least 2"):
-        squared_residuals(products[:1], rest)
+        squared_residuals(products[:1], rest, PLAIN)
 
 
 def test_a_residual_of_zeros_is_one(small):

@@ -95,7 +95,7 @@ def solve(
     result is a function of the rows alone, and the same whether or not it was interrupted there.
     Raises StudyError naming the step where the iteration diverges.
     """
-    sizes = _sizes(b)
+    sizes = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)  # the answer to zeros is zeros
     while state.step < settings.steps and not _reached(state, settings):
         residuals = _step(operator(SOLVE, state.step), b, metric, settings, state) / sizes
         _converging(residuals, state.step)
@@ -155,23 +155,23 @@ def relative_residual(
 ) -> tuple[float, float]:
     """Root of the mean over right-hand sides of |b - (G + R) x|^2 / |b|^2 on rows that no step has seen, and a bound.
 
-    The mean of squares is unbiased; the bound is two standard errors above it, for minibatches are few. Roots of
-    negative means are 0.
+    |r|^2 = r^T P^-1 r: where P is near to G + R, that is the squared error of x in the norm that scores are made of,
+    while a plain norm sees the noise of the stiffest directions alone. The mean of squares is unbiased; the bound is
+    two standard errors above it, for minibatches are few. Roots of negative means are 0.
     """
-    sizes = _sizes(b)
     products = [operator(CHECK, index) for index in range(settings.check_batches)]
     shares = []
     for part in _parts(len(b), settings.vectors):
+        size = (b[part] * metric.divide(b[part].clone())).sum(1).clamp(min=torch.finfo(b.dtype).tiny)
         rest = b[part] - settings.damping * x[part] - settings.decay * metric.times(x[part])
-        squares = squared_residuals([product(x[part]) for product in products], rest)
-        shares.append(squares / sizes[part].square())
+        shares.append(squared_residuals([product(x[part]) for product in products], rest, metric) / size)
     each = torch.cat(shares, 1).double().mean(1)  # [batches]
     mean, error = float(each.mean()), 2 * float(each.std()) / len(each) ** 0.5
     return max(0.0, mean) ** 0.5, max(0.0, mean + 2 * error) ** 0.5
 
 
-def squared_residuals(products: list[Tensor], rest: Tensor) -> Tensor:
-    """<r_i, mean of the other r_j> [batches, K], r_i = rest - product i: independent estimates of G x [K, P].
+def squared_residuals(products: list[Tensor], rest: Tensor, metric: Metric) -> Tensor:
+    """r_i^T P^-1 (mean of the other r_j) [batches, K], r_i = rest - product i: independent estimates of G x [K, P].
 
     Their mean is an unbiased |rest - E[G x]|^2, where the square of a mean would add its variance; its standard error
     is twice their standard deviation over the root of their number (a U-statistic of order two, Hoeffding 1948).
@@ -181,7 +181,8 @@ def squared_residuals(products: list[Tensor], rest: Tensor) -> Tensor:
     if others < 1:
         raise StudyError(f"a residual is estimated from at least 2 minibatches, not {len(products)}")
     total = sum(rest - product for product in products)
-    return torch.stack([(r * (total - r)).sum(1) / others for r in (rest - product for product in products)])
+    of_each = (rest - product for product in products)
+    return torch.stack([(r * metric.divide(total - r)).sum(1) / others for r in of_each])
 
 
 def _converging(residuals: Tensor, step: int) -> None:
@@ -192,11 +193,6 @@ def _converging(residuals: Tensor, step: int) -> None:
             f"the solve diverges: at step {step} a residual is {worst:.3g} times its right-hand side. Lower its "
             "learning rate."
         )
-
-
-def _sizes(b: Tensor) -> Tensor:
-    """|b| [K], above 0 also where b is not: the answer to zeros is zeros."""
-    return b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny ** 0.5)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:
