@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attribution.curvature.metrics import Metric
+from attribution.curvature.metrics import Metric, divided
 from attribution.errors import StudyError
 
 Product = Callable[[Tensor], Tensor]  # x [K, P] -> G_k x [K, P]
@@ -120,7 +120,7 @@ def _reached(state: State, settings: Settings) -> bool:
 
 
 def _step(product: Product, b: Tensor, metric: Metric, settings: Settings, state: State) -> Tensor:
-    """One step of all right-hand sides, part by part: what belongs to a part stays in the processor's cache.
+    """One step of all right-hand sides: products in parts, and then one vector after the other, which a cache holds.
 
     The norms [K] of the residuals on the step's rows.
     """
@@ -129,15 +129,15 @@ def _step(product: Product, b: Tensor, metric: Metric, settings: Settings, state
     share = 1 - min(AVERAGE, (1 + k) / (10 + k))
     norms = []
     for part in _parts(len(b), settings.vectors):
-        x, momentum, average = (value[part] for value in state.tensors().values())
-        r = product(x)
-        torch.sub(b[part], r, out=r)
-        if settings.damping:
-            r.sub_(x, alpha=settings.damping)
-        norms.append(r.norm(dim=1))
-        momentum.lerp_(r, 1 - beta)
-        x.mul_(1 - rate * settings.decay).add_(metric.divide(r.copy_(momentum)), alpha=rate / (1 - beta ** (k + 1)))
-        average.lerp_(x, share)
+        held = (b[part], product(state.x[part]), *(value[part] for value in state.tensors().values()))
+        for goal, r, x, momentum, average in zip(*(value.split(1) for value in held), strict=True):  # [1, P] each
+            torch.sub(goal, r, out=r)
+            if settings.damping:
+                r.sub_(x, alpha=settings.damping)
+            norms.append(r.norm(dim=1))
+            momentum.lerp_(r, 1 - beta)
+            metric.add(x.mul_(1 - rate * settings.decay), momentum, rate / (1 - beta ** (k + 1)))
+            average.lerp_(x, share)
     return torch.cat(norms)
 
 
@@ -162,7 +162,7 @@ def relative_residual(
     products = [operator(CHECK, index) for index in range(settings.check_batches)]
     shares = []
     for part in _parts(len(b), settings.vectors):
-        size = (b[part] * metric.divide(b[part].clone())).sum(1).clamp(min=torch.finfo(b.dtype).tiny)
+        size = (b[part] * divided(metric, b[part])).sum(1).clamp(min=torch.finfo(b.dtype).tiny)
         rest = b[part] - settings.damping * x[part] - settings.decay * metric.times(x[part])
         shares.append(squared_residuals([product(x[part]) for product in products], rest, metric) / size)
     each = torch.cat(shares, 1).double().mean(1)  # [batches]
@@ -182,7 +182,7 @@ def squared_residuals(products: list[Tensor], rest: Tensor, metric: Metric) -> T
         raise StudyError(f"a residual is estimated from at least 2 minibatches, not {len(products)}")
     total = sum(rest - product for product in products)
     of_each = (rest - product for product in products)
-    return torch.stack([(r * metric.divide(total - r)).sum(1) / others for r in of_each])
+    return torch.stack([(r * divided(metric, total - r)).sum(1) / others for r in of_each])
 
 
 def _converging(residuals: Tensor, step: int) -> None:

@@ -13,6 +13,7 @@ Shape letters: K vectors, P parameters, O x J shape of a block.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from attribution.curvature.blocks import Bias
@@ -27,10 +28,15 @@ EPSILON = 1e-8  # AdamW's
 
 
 class Metric(NamedTuple):
-    """P^-1 and P as functions of vectors [K, P]; `divide` may overwrite what it is given."""
+    """x <- x + factor P^-1 r in place, of x and r [K, P] and a factor; and x -> P x."""
 
-    divide: Callable[[Tensor], Tensor]
+    add: Callable[[Tensor, Tensor, float], Tensor]
     times: Callable[[Tensor], Tensor]
+
+
+def divided(metric: Metric, r: Tensor) -> Tensor:
+    """P^-1 r [K, P]."""
+    return metric.add(torch.zeros_like(r), r, 1.0)
 
 
 def second_moments(model: nn.Module, layout: Layout, batches: Iterable[Batch]) -> Tensor:
@@ -50,7 +56,7 @@ def by_moments(moments: Tensor) -> Metric:
     if not (moments >= 0).all() or not moments.isfinite().all():
         raise StudyError("second moments are negative or not finite: the model's gradients overflow")
     diagonal = moments.sqrt() + EPSILON
-    return Metric(lambda x: x.div_(diagonal), lambda x: x * diagonal)
+    return Metric(lambda x, r, factor: x.addcdiv_(r, diagonal, value=factor), lambda x: x * diagonal)
 
 
 def by_ekfac(
@@ -65,4 +71,7 @@ def by_ekfac(
         held = to_blocks(model, x, bias, layout)
         return from_blocks(model, precondition(held, basis, values, added), bias, layout)
 
-    return Metric(lambda x: through(x, eigenvalues, damping), lambda x: through(x, inverse, 0.0))
+    def add(x: Tensor, r: Tensor, factor: float) -> Tensor:
+        return x.add_(through(r, eigenvalues, damping), alpha=factor)
+
+    return Metric(add, lambda x: through(x, inverse, 0.0))
