@@ -5,7 +5,8 @@ loss at the final model. Its steps are those that training took, so training's l
 decay d in training is a damping d P here.
 EK-FAC: P = Q diag(Lambda + damping) Q^T, an approximate inverse that knows the curvature beyond the diagonal, as in
 ASTRA (Wang et al. 2025, "Better training data attribution via better inverse Hessian-vector products",
-arXiv 2507.14740). Its learning rates are of order 1.
+arXiv 2507.14740). A learning rate of 1 would solve at once if it were exact and a step had all rows; few rows a step
+need a smaller rate or a larger damping of P, or the iteration diverges.
 
 Shape letters: K vectors, P parameters, O x J shape of a block.
 """
