@@ -12,7 +12,11 @@ import torch
 
 from attribution.curvature import ekfac, kfac
 from attribution.curvature.blocks import covered
+from attribution.curvature.flat import layout
 from attribution.curvature.gradients import example_gradients
+from attribution.curvature.iterate import Settings, State, solve
+from attribution.curvature.linearise import ggn_product
+from attribution.curvature.metrics import by_ekfac
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.curvature.solve import mean_eigenvalue, scores
 from attribution.diffusion.denoisers import build
@@ -20,6 +24,7 @@ from attribution.diffusion.denoisers import build
 SHAPE, D = (1, 4, 4), 16
 ROWS, N, Q = 60, 30, 8
 TRAINING_STEPS = 150
+STEPS = 60
 
 
 def noised(examples: int) -> Batch:
@@ -163,3 +168,45 @@ def test_scores_agree_with_the_exact_ones(problem, fitted):
         assert values["ekfac type2"] > values["kfac type2"] + 0.01
         assert values["kfac type2"] > values["dot"] + 0.1
         assert values["ekfac mc"] == pytest.approx(values["ekfac type2"], abs=0.05)
+
+
+def test_products_are_those_of_the_jacobian(problem):
+    # Convolutions, attention and norms, forward and backward: float64, 1e-10. A lost 2/D or 1/R is of order 1.
+    model, batch, _, J, _ = problem
+    order = layout(model, covered(model))
+    x = torch.randn(3, order.size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    expected = 2 / len(J) * (x @ J.mT) @ J
+    found = ggn_product(model, order, batch, 25)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10 * float(expected.abs().max()))
+
+
+def test_iteration_approaches_the_solve(problem, fitted):
+    """Scores by 12 of the 60 rows at a step, in EK-FAC's metric, at a damping of the mean eigenvalue, against the exact
+    ones: a correlation of 0.98 after 100 steps. EK-FAC itself has 0.53 (above).
+    """
+    model, batch, _, J, (g, q) = problem
+    basis, _, corrected = fitted["type2"]
+    order, damping = layout(model, covered(model)), mean_eigenvalue(corrected)
+
+    def operator(stream, step):
+        generator = torch.Generator().manual_seed(2 * step + (stream == "check"))
+        rows = torch.randperm(ROWS, generator=generator)[:12]
+        part = Batch(tuple(tensor[rows] for tensor in batch.inputs), batch.target[rows], 12, 1)
+        return ggn_product(model, order, part, 12)
+
+    settings = Settings(
+        steps=STEPS,
+        learning_rate=0.2,
+        warmup=10,
+        final=0.02,
+        momentum=0.9,
+        decay=0.0,
+        damping=damping,
+        vectors=Q,
+        check_every=STEPS,
+        check_batches=5,
+        tolerance=None,
+    )
+    metric = by_ekfac(model, order, "separate", basis, corrected, 3 * damping)
+    x, _ = solve(operator, q, metric, settings, State.first(q), lambda state: None)
+    assert correlation(x @ g.mT, exact_scores(J, g, q, damping)) > 0.93
