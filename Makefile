@@ -74,6 +74,7 @@ clean-venv:  ## remove .venv, .peers and .crate
 # The stamp goes first and comes last, so an interrupted installation never looks complete. A finished environment of
 # another lock is emptied: packages that the new lock does not name must not stay behind.
 $(STAMP): $(LOCK)
+	@test ! -L $(VENV) || { echo "$(VENV) is a link to an environment of another folder, which is not touched: make it there" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 with venv is needed ($(PYTHON) is not); install it or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up $(VENV) from $(LOCK): about 2 GB, some minutes"
