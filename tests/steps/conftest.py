@@ -214,6 +214,7 @@ class Study:
             "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
             "of_section": lambda pattern, word: inputs.of_section(self.studies, pattern, word)(found),
             "of_coalitions": lambda pattern, word: inputs.of_coalitions(self.studies, pattern, word)(found),
+            "of_preconditioner": lambda pattern, word: inputs.of_preconditioner(self.studies, pattern)(found),
             "of_members": lambda pattern, word: inputs.of_members(self.studies, pattern)(found),
             "of_methods_of": lambda pattern, word: inputs.of_methods_of(self.studies, pattern, word)(found),
             "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),

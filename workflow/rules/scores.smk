@@ -115,6 +115,43 @@ rule score_curvature:
         " > {log} 2>&1"
 
 
+# Methods that solve with the exact Gauss-Newton matrix, by an iteration over fresh rows of the training set.
+rule score_solve:
+    input:
+        model=files("results/{study}/models/{cohort}/models.safetensors"),
+        data="results/{study}/data/images/train.safetensors",
+        queries=files("results/{study}/gradients/{model}/queries/{measurement}/all/gradients.safetensors"),
+        train=files("results/{study}/gradients/{model}/train/loss/{part}/gradients.safetensors"),
+        basis=of_preconditioner("results/{study}/basis/{model}/{curvature}/basis.safetensors"),
+        eigenvalues=of_preconditioner("results/{study}/eigenvalues/{model}/{curvature}/{part}/eigenvalues.safetensors"),
+    output:
+        scores="results/{study}/scores/{model}/{method}/scores.safetensors",
+        receipt="results/{study}/scores/{model}/{method}/receipt.json",
+    log:
+        "results/{study}/logs/score_solve/{model}/{method}.log",
+    wildcard_constraints:
+        method=reading("model"),
+    resources:
+        **needs("score_solve", gpu=True),
+    params:
+        spec=spec(
+            "seed denoiser diffusion training.learning_rate training.weight_decay curvature.bias methods.{method} -methods.{method}.damping"
+        ),
+        code=identity.code("score_solve"),
+        lock=LOCK,
+    shell:
+        "python -m attribution.steps.score_solve"
+        " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
+        " --model {input.model}"
+        " --data {input.data}"
+        " --queries {input.queries}"
+        " --train {input.train}"
+        " --basis {input.basis}"
+        " --eigenvalues {input.eigenvalues}"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
+        " > {log} 2>&1"
+
+
 # The mean over models of other seeds of a method's scores.
 rule score_ensemble:
     input:

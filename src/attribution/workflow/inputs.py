@@ -64,6 +64,14 @@ def files(studies: Studies, pattern: str) -> Files:
     return of
 
 
+def of_preconditioner(studies: Studies, pattern: str) -> Files:
+    """`pattern` for the curvature that the method's settings name; nothing for a method without one."""
+    find = files(studies, pattern)
+    return lambda wildcards: (
+        find(wildcards) if "curvature" in studies[wildcards.study]["methods"][wildcards.method] else []
+    )
+
+
 def of_ensemble(studies: Studies, pattern: str) -> Files:
     """`pattern` for every model that an ensemble averages over, and the method that its config names under `of`."""
 

@@ -33,6 +33,7 @@ READS = {
     "gram": "inner products of the queries' and the training set's gradients",
     "eigenbasis": "gradients in the eigenbasis of a Kronecker-factored curvature, and its eigenvalues",
     "gradients": "gradients, and the model with noised examples for a curvature of its own",
+    "model": "gradients, and the model with fresh noised examples at every step",
     "checkpoints": "inner products of gradients at checkpoints of the training",
     "unlearned": "losses of the training set before and after a query is unlearned",
     "encoded": "residuals of an encoded ensemble",
