@@ -25,6 +25,7 @@ GRID = {"damping": 0.1, "dampings": [0.1, 1.0]}
 METHODS = {
     "ekfac": {"curvature": "model", "measurement": "loss"} | GRID,
     "ekfac_elbo": {"curvature": "model", "measurement": "elbo"} | GRID,
+    "ggn_solve": {"measurement": "loss", "learning_rate": None},  # influence too, without dampings
     "trak": {"measurement": "loss"} | GRID,
     "ensemble_trak": {"of": "trak"},
     "random": {},
@@ -92,6 +93,7 @@ def write_world(root: Path) -> None:
     scores = {
         "ekfac": influence["loss"],
         "ekfac_elbo": influence["elbo"],
+        "ggn_solve": influence["loss"],
         "trak": noisy,
         "ensemble_trak": influence["loss"] + 0.5 * (noisy - influence["loss"]),
         "random": stream.normal(size=(Q, N)),
@@ -166,13 +168,13 @@ def test_differences_are_of_every_target_and_of_each_pair_once(study: Path) -> N
 
 def test_influence_of_a_linear_world_foresees_every_change(study: Path) -> None:
     found = load_json(study / "overestimate/overestimate.json")
-    assert found.keys() == {"ekfac", "ekfac_elbo"}
+    assert found.keys() == {"ekfac", "ekfac_elbo", "ggn_solve"}
     for record in found.values():
         for entry in record.values():
             assert entry["slope"]["value"] == pytest.approx(1.0, abs=0.01)  # 14 and more without pairing replicates
             assert abs(entry["difference"]["value"]) < 0.05
     arrays = load_tensors(study / "overestimate/overestimate.safetensors")
-    assert arrays.keys() == {"predicted.ekfac", "predicted.ekfac_elbo", "actual.loss", "actual.elbo"}
+    assert arrays.keys() == {f"predicted.{method}" for method in found} | {"actual.loss", "actual.elbo"}
     np.testing.assert_allclose(arrays["predicted.ekfac_elbo"], arrays["actual.elbo"], atol=0.01)
 
 

@@ -35,7 +35,7 @@ def run(job: Job) -> None:
     models = retrained_for(job.input("outcomes"), job.spec["data"]["train"], measured)
     for method, quantity in judged.items():
         predicted, actual = changes(
-            _default(scores[method], methods[method]["damping"]),
+            _default(scores[method], methods[method].get("damping")),
             models[quantity].masks,
             models[quantity].outcomes,
             baseline[quantity],
@@ -48,10 +48,10 @@ def run(job: Job) -> None:
     save_tensors(job.out / "overestimate.safetensors", arrays)
 
 
-def _default(path: Path, damping: float) -> np.ndarray:
-    """Scores [Q, N] at the default damping."""
+def _default(path: Path, damping: float | None) -> np.ndarray:
+    """Scores [Q, N] at the default damping, those that there are of a method without dampings."""
     scored = load_tensors(path)
-    return scored["scores"][layer_at(scored, damping)]
+    return scored["scores"][0 if damping is None else layer_at(scored, damping)]
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def layer_at(scored: dict[str, np.ndarray], damping: float) -> int:
 
 def has_units(settings: dict[str, Any]) -> bool:
     """Whether a method's scores, over N, are changes of what it measures: influence with a curvature of its own."""
-    return "curvature" in settings or "fisher" in settings
+    return not settings.keys().isdisjoint(("curvature", "fisher", "learning_rate"))  # named, sampled, or solved with
 
 
 def query_kinds(path: Path) -> np.ndarray:
