@@ -127,7 +127,7 @@ SOME = {
     "measurement.draws": (lambda study: study["measurement"].update(draws=6), f"measure/* outcomes/own {JUDGED}"),
     "evaluation.bootstrap": (
         lambda study: study["evaluation"].update(bootstrap=30),
-        f"lds/* lds_draws ceiling removal prefilter counterfactual overlap {SCORED}",  # no interval says who is removed
+        f"ceiling removal prefilter counterfactual overlap {SCORED}",  # intervals of LDS resample nothing
     ),
     "draws_sweep.draws": (
         lambda study: study["draws_sweep"].update(draws=[3, 4]),
