@@ -63,7 +63,7 @@ def test_a_dataset_file_of_other_content_stops_the_step(tmp_path, spec):
 def test_an_edit_in_a_loader_invalidates_no_draw():
     """The bytes of the dataset do; with the loaders in the closure, every model would be trained again."""
     modules = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).modules
-    assert "attribution.data.draw" in modules
+    assert "attribution.data.split" in modules
     assert not {"attribution.data.cifar", "attribution.data.digits", "attribution.steps.build_dataset"} & set(modules)
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from attribution.workflow import inputs, paths, registry
+from attribution.workflow import paths, registry, rule_inputs
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "src/attribution/steps"
@@ -69,7 +69,7 @@ def test_memory_and_time_grow_with_the_attempt_and_gpus_do_not(gpu: bool) -> Non
     wildcards = SimpleNamespace(study="s")
 
     def asked(attempt: int, *arguments: object) -> list[int]:
-        return [need(wildcards, attempt) for need in inputs.needs({"s": study}, *arguments, gpu=gpu).values()]
+        return [need(wildcards, attempt) for need in rule_inputs.needs({"s": study}, *arguments, gpu=gpu).values()]
 
     gpus = [2] if gpu else []
     assert asked(1, "train") == [9000, 30, *gpus]
@@ -159,7 +159,7 @@ def constraint(name: str, wildcard: str) -> str:
         return found[1]
     if found := re.search(rf'{wildcard}=reading\("(\w+)"\)', block):
         assert found[1] in registry.READS
-        return inputs.one_of(registry.reading([METHODS], found[1]))
+        return rule_inputs.one_of(registry.reading([METHODS], found[1]))
     found = re.search(rf"{wildcard}=paths\.(\w+)", block)
     return getattr(paths, found[1]) if found else ""
 
@@ -188,7 +188,7 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
         "own": {"data": {"folder": "pictures"}},
         "encoded": {"data": {"dataset": "artbench", "autoencoder": "sd2_autoencoder"}},
     }
-    found = [inputs.of_source(studies, source) for source in images.values()]
+    found = [rule_inputs.of_source(studies, source) for source in images.values()]
     assert found == ["named", "own", "encoded"]
     for name, source in images.items():
         assert f'study=of_source("{source}"),' in RULES[name]["wildcard_constraints"]

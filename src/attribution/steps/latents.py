@@ -12,8 +12,8 @@ import torch
 from attribution.core import device as devices
 from attribution.core.store import StoredTensors, load_meta, save_tensors
 from attribution.data.dataset import Dataset
-from attribution.data.draw import draw
 from attribution.data.provide import provide
+from attribution.data.split import split
 from attribution.diffusion import autoencoder
 from attribution.provenance.job import Job, main
 from attribution.workflow.dvc import dataset_path
@@ -38,7 +38,7 @@ def run(job: Job) -> None:
     stored, meta = StoredTensors(path), load_meta(path)
     latents = autoencoder.encode(model, stored["images"], BATCH).numpy()
     whole = Dataset(**meta, images=latents, labels=stored["labels"].numpy(), split=stored["split"].numpy())
-    drawn = draw(whole, spec["seed"], data["train"])
+    drawn = split(whole, spec["seed"], data["train"])
     about = {"dataset": whole.name, "source": whole.source, "licence": whole.licence, "latents": data["autoencoder"]}
     for name, rows in (("train", drawn.train), ("heldout", drawn.heldout)):
         tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": np.asarray(rows)}

@@ -7,7 +7,7 @@ other -> the same for generated queries}; a kind with a single query is left out
 import numpy as np
 
 from attribution.core.store import load_json, load_tensors, save_json
-from attribution.evaluation.overlap import between, within
+from attribution.evaluation.top_k_agreement import between, within
 from attribution.provenance.job import Job, main
 from attribution.steps.retrained import layer_of, query_kinds
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attribution.steps.inputs import Examples
+from attribution.steps.loading import Examples
 
 
 def part_of(data: Examples, job: dict[str, Any]) -> Examples:

@@ -1,7 +1,7 @@
 """Which methods put the same training examples on top for every query, and how far their scores follow the gradients'
 length.
 
-Writes prevalence.json: {"k": length of a list, "methods": method -> kind -> record of evaluation.prevalence,
+Writes prevalence.json: {"k": length of a list, "methods": method -> kind -> record of evaluation.hubness,
 "differences": "<a>_<b>" -> kind -> {overlap, norm_correlation: {value, interval}, n}, for the pairs of
 evaluation.compare}. A kind with a single query is left out: there is no other to share examples with.
 """
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from attribution.core.store import load_json, load_tensors, save_json
+from attribution.evaluation.hubness import BOOTSTRAPPED, hubness
 from attribution.evaluation.intervals import difference
-from attribution.evaluation.prevalence import BOOTSTRAPPED, prevalence
 from attribution.provenance.job import Job, main
 from attribution.steps.retrained import layer_of, query_kinds
 
@@ -34,7 +34,7 @@ def run(job: Job) -> None:
         for kind, rows in of_kind.items():
             if len(rows) < 2:
                 continue
-            found[method][kind], spreads[method][kind] = prevalence(
+            found[method][kind], spreads[method][kind] = hubness(
                 scored["scores"][layer_of(scored, chosen[kind]), rows],
                 norms,
                 TOP,

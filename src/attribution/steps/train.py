@@ -17,7 +17,7 @@ from attribution.diffusion.ensemble import stack
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.training.loop import Cohort, train
 from attribution.training.state import State
 from attribution.training.stream import Stream
@@ -31,7 +31,7 @@ def run(job: Job) -> None:
     job.record |= devices.describe(device)
     if "precision" in spec["training"]:
         job.record["precision"] = spec["training"]["precision"]
-    data = inputs.examples(job.input("data"), device)
+    data = loading.examples(job.input("data"), device)
     design = load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)
     streams = tuple(Stream(spec["seed"], tuple(names)) for names in design["streams"])

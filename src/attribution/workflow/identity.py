@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from attribution.workflow import fingerprint, paths, registry
-from attribution.workflow.refusal import of_wildcards, one_line
+from attribution.workflow.one_line import of_wildcards, one_line
 from attribution.workflow.spec import canonical, select
 
 Param = Callable[[Any], str]  # of Snakemake's wildcards

@@ -1,6 +1,6 @@
 """Do two methods name the same examples? Mean over queries of |A & B| / k, of their lists of the k highest scores.
 
-Within one method the same is asked of pairs of queries (prevalence.py, whose resamples of queries these are); by chance
+Within one method the same is asked of pairs of queries (hubness.py, whose resamples of queries these are); by chance
 both are k / N.
 
 Shape letters: B resamples, k length of a list, N training examples, Q queries.
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from attribution.evaluation.hubness import in_list, query_counts
 from attribution.evaluation.intervals import percentile
-from attribution.evaluation.prevalence import in_list, query_counts
 
 
 def between(a: np.ndarray, b: np.ndarray, k: int, seed: int, bootstrap: int, coverage: float) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from attribution.evaluation.lds import spearman
 BOOTSTRAPPED = ("overlap", "norm_correlation")
 
 
-def prevalence(
+def hubness(
     scores: np.ndarray, norms: np.ndarray, k: int, seed: int, bootstrap: int, coverage: float
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """{overlap, norm_correlation: {value, interval}, distinct, most, n} of one kind's scores [Q, N], and the
