@@ -137,7 +137,7 @@ def read_rules():
         for wildcard in re.findall(r"\{(\w+)\}", out):
             folder = folder.replace(f"{{{wildcard}}}", f"(?P<{wildcard}>{limits.get(wildcard, '[a-z][a-z0-9_]*')})")
         found[name] = SimpleNamespace(
-            keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
+            keys=re.search(r'\*\*identify\(\s*"\w+",\s*"([^"]*)"', body)[1],
             derived={"levels": lambda _study: LEVELS} if "levels=levels" in body else {},
             out=out,
             inputs={flag: by_name[file] for flag, file in flags},

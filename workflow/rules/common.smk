@@ -5,7 +5,7 @@ from attribution.provenance import believe
 from attribution.workflow import exclusive, identity, paths, registry, rule_inputs
 from attribution.workflow.rule_inputs import of_images, of_ranking, of_set, of_trajectories, one_of
 
-spec = partial(identity.spec, STUDIES)
+identify = partial(identity.identify, STUDIES, LOCK)
 cohorts = partial(rule_inputs.of_cohorts, STUDIES)
 methods = partial(rule_inputs.of_methods, STUDIES)
 removals = partial(rule_inputs.of_removals, STUDIES)

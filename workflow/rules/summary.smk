@@ -24,9 +24,7 @@ rule numbers:
     resources:
         **needs("numbers", 1000, 10),
     params:
-        spec=spec("methods evaluation.coverage evaluation.compare"),
-        code=identity.code("numbers"),
-        lock=LOCK,
+        **identify("numbers", "methods evaluation.coverage evaluation.compare"),
     shell:
         "python -m attribution.steps.numbers"
         " --out results/{wildcards.study}/summary/numbers"
@@ -41,8 +39,7 @@ rule numbers:
         " --overlap {input.overlap}"
         " --ablation {input.ablation}"
         " --contributors {input.contributors}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The tables of results, from the reported numbers, the papers' claims and the benchmarks.
@@ -98,17 +95,14 @@ rule tables:
     resources:
         **needs("tables", 1000, 10),
     params:
-        spec=spec("", labels=labels),
-        code=identity.code("tables"),
-        lock=LOCK,
+        **identify("tables", "", labels=labels),
     shell:
         "python -m attribution.steps.tables"
         " --out results/{wildcards.study}/summary/tables"
         " --numbers {input.numbers}"
         " --claims {input.claims}"
         " --peers {input.peers}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The figures, PNG and SVG.
@@ -210,9 +204,7 @@ rule figures:
     resources:
         **needs("figures", 2000, 10),
     params:
-        spec=spec("methods gradients.draws", labels=labels),
-        code=identity.code("figures"),
-        lock=LOCK,
+        **identify("figures", "methods gradients.draws", labels=labels),
     shell:
         "python -m attribution.steps.figures"
         " --out results/{wildcards.study}/summary/figures"
@@ -228,5 +220,4 @@ rule figures:
         " --train {input.train}"
         " --autoencoder {input.autoencoder}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
