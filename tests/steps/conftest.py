@@ -204,27 +204,21 @@ class Study:
         found = Wildcards(study="tiny", **wildcards)
         functions = {
             "": lambda pattern, word: [pattern.format(**found)],
-            "cohorts": lambda pattern, word: rule_inputs.of_cohorts(self.studies, pattern, word)(found),
-            "methods": lambda pattern, word: rule_inputs.of_methods(self.studies, pattern)(found),
-            "removals": lambda pattern, word: rule_inputs.of_removals(self.studies, pattern)(found),
             "files": lambda pattern, word: rule_inputs.files(self.studies, pattern)(found),
             "of_ensemble": lambda pattern, word: rule_inputs.of_ensemble(self.studies, pattern)(found),
             "of_unlearned": lambda pattern, word: rule_inputs.of_unlearned(self.studies, pattern)(found),
             "of_inverse": lambda pattern, word: rule_inputs.of_inverse(self.studies, pattern)(found),
-            "counterfactuals": lambda pattern, word: rule_inputs.of_counterfactuals(self.studies, pattern)(found),
-            "of_section": lambda pattern, word: rule_inputs.of_section(self.studies, pattern, word)(found),
-            "of_coalitions": lambda pattern, word: rule_inputs.of_coalitions(self.studies, pattern, word)(found),
-            "of_members": lambda pattern, word: rule_inputs.of_members(self.studies, pattern)(found),
-            "of_methods_of": lambda pattern, word: rule_inputs.of_methods_of(self.studies, pattern, word)(found),
             "of_prefilter": lambda pattern, word: rule_inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [rule_inputs.of_ranking(pattern)(found)],
-            "ablation": lambda pattern, word: rule_inputs.of_ablation(self.studies, pattern, word)(found),
-            "of_latents": lambda pattern, word: rule_inputs.of_latents(self.studies, pattern)(found),
             "of_lengths": lambda pattern, word: [rule_inputs.of_lengths(self.studies, pattern)(found)],
             "of_images": lambda pattern, word: [rule_inputs.of_images(found)],
             "of_set": lambda pattern, word: [rule_inputs.of_set(found)],
             "of_trajectories": lambda pattern, word: rule_inputs.of_trajectories(found),
             "of_measured": lambda pattern, word: rule_inputs.of_measured(self.studies)(found),
+        }
+        functions |= {
+            listed: lambda pattern, word, listed=listed: rule_inputs.each(self.studies, listed, pattern, word)(found)
+            for listed in rule_inputs.LISTS
         }
         return {flag: functions[of](pattern, word) for flag, (of, pattern, word) in self.rules[rule].inputs.items()}
 

@@ -15,13 +15,13 @@ STUDIES = {"with": {"data": {"train": 100}, "ablation": ABLATION}, "without": {"
     [("every", ["enc64", "enc100"]), ("main", ["enc100"]), ("retrained", ["enc64"]), ("left_out", ["loo64"])],
 )
 def test_cohorts(which: str, expected: list[str]) -> None:
-    of = rule_inputs.of_ablation(STUDIES, "{study}/{cohort}", which)
+    of = rule_inputs.each(STUDIES, "ablation", "{study}/{cohort}", which)
     assert of(SimpleNamespace(study="with")) == [f"with/{name}" for name in expected]
     assert of(SimpleNamespace(study="without")) == []
 
 
 def test_a_file_of_the_study_is_named_once() -> None:
-    of = rule_inputs.of_ablation(STUDIES, "{study}/file", "every")
+    of = rule_inputs.each(STUDIES, "ablation", "{study}/file", "every")
     assert of(SimpleNamespace(study="with")) == ["with/file"]
 
 

@@ -114,11 +114,11 @@ def test_files_of_unlearning(study: dict[str, Any], whole: dict[str, Any]) -> No
     assert rule_inputs.of_prefilter(studies, "{bank}")(one) == ["main"]
     assert rule_inputs.of_prefilter(studies, "{unlearned}/{part}")(one) == [f"mirrored/{part}" for part in parts]
     assert rule_inputs.of_prefilter(studies, "full/{by}")(one) == ["full/trak"]
-    assert rule_inputs.of_section(studies, "{study}/x", "counterfactual")(one) == ["s/x"]
-    assert rule_inputs.of_members(studies, "{method}")(SimpleNamespace(study="s", method="ensemble_rank")) == [
+    assert rule_inputs.each(studies, "of_section", "{study}/x", "counterfactual")(one) == ["s/x"]
+    assert rule_inputs.each(studies, "of_members", "{method}")(SimpleNamespace(study="s", method="ensemble_rank")) == [
         "trak",
         "ekfac",
     ]
     plain = {"s": study}
     assert rule_inputs.of_prefilter(plain, "{bank}")(one) == []
-    assert rule_inputs.of_section(plain, "{study}", "counterfactual")(one) == []
+    assert rule_inputs.each(plain, "of_section", "{study}", "counterfactual")(one) == []

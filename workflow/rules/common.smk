@@ -6,22 +6,13 @@ from attribution.workflow import exclusive, identity, paths, registry, rule_inpu
 from attribution.workflow.rule_inputs import of_images, of_ranking, of_set, of_trajectories, one_of
 
 identify = partial(identity.identify, STUDIES, LOCK)
-cohorts = partial(rule_inputs.of_cohorts, STUDIES)
-methods = partial(rule_inputs.of_methods, STUDIES)
-removals = partial(rule_inputs.of_removals, STUDIES)
-ablation = partial(rule_inputs.of_ablation, STUDIES)
+globals().update({listed: partial(rule_inputs.each, STUDIES, listed) for listed in rule_inputs.LISTS})  # cohorts, ...
 files = partial(rule_inputs.files, STUDIES)
 of_ensemble = partial(rule_inputs.of_ensemble, STUDIES)
 of_measured = rule_inputs.of_measured(STUDIES)
 of_unlearned = partial(rule_inputs.of_unlearned, STUDIES)
 of_inverse = partial(rule_inputs.of_inverse, STUDIES)
-counterfactuals = partial(rule_inputs.of_counterfactuals, STUDIES)
-of_section = partial(rule_inputs.of_section, STUDIES)
-of_coalitions = partial(rule_inputs.of_coalitions, STUDIES)
-of_members = partial(rule_inputs.of_members, STUDIES)
-of_methods_of = partial(rule_inputs.of_methods_of, STUDIES)
 of_prefilter = partial(rule_inputs.of_prefilter, STUDIES)
-of_latents = partial(rule_inputs.of_latents, STUDIES)
 of_lengths = partial(rule_inputs.of_lengths, STUDIES)
 needs = partial(rule_inputs.needs, STUDIES)
 labels = lambda study: registry.labels(STUDIES[study])

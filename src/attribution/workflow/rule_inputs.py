@@ -11,39 +11,58 @@ from attribution.workflow import datasets, dvc, image_files, paths
 
 Studies = Mapping[str, dict[str, Any]]
 Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
+Names = Callable[[dict[str, Any], Any, str], list[str]]  # of a study's config, Snakemake's wildcards and a rule's word
+
+LISTS: dict[str, tuple[str, Names]] = {  # as rules call them -> the wildcard that is filled in, and by which names
+    "cohorts": (  # of the stream `word` (crn, own), that of the wildcard {stream} where none is named
+        "cohort",
+        lambda config, job, word: [
+            name for name in paths.cohorts(config) if paths.parse(name).stream == (word or job.stream)
+        ],
+    ),
+    "removals": ("cohort", lambda config, job, word: paths.removals(config)),  # the one without any removal first
+    "counterfactuals": ("cohort", lambda config, job, word: paths.counterfactuals(config)),
+    "of_coalitions": ("cohort", lambda config, job, word: paths.coalitions(config, word)),  # of the stream `word`
+    "ablation": ("cohort", lambda config, job, word: _ablations(config, word)),
+    "methods": ("method", lambda config, job, word: sorted(config["methods"])),
+    "of_members": ("method", lambda config, job, word: config["methods"][job.method]["members"]),  # of an ensemble
+    "of_methods_of": ("method", lambda config, job, word: config[word]["methods"]),  # that a section lists
+    "of_section": ("section", lambda config, job, word: [word] * (word in config)),  # once, if the study has it
+    "of_latents": ("section", lambda config, job, word: ["latents"] * ("autoencoder" in config["data"])),
+}
 
 
-def of_cohorts(studies: Studies, pattern: str, stream: str = "") -> Files:
-    """`pattern` for every cohort of a stream (crn, own), that of the wildcard {stream} where none is named.
-
-    Without {cohort} in it, once; nothing where the study has no such cohort.
+def each(studies: Studies, listed: str, pattern: str, word: str = "") -> Files:
+    """`pattern` for every name of a list, in the order of the config; once, if there is any, where it has no place for
+    one.
     """
+    wildcard, names = LISTS[listed]
 
     def of(wildcards: Any) -> list[str]:
-        chosen = stream or wildcards.stream
-        names = [name for name in paths.cohorts(studies[wildcards.study]) if paths.parse(name).stream == chosen]
-        return list(dict.fromkeys(pattern.format(study=wildcards.study, cohort=name) for name in names))
+        found = names(studies[wildcards.study], wildcards, word)
+        return list(dict.fromkeys(pattern.format(study=wildcards.study, **{wildcard: name}) for name in found))
 
     return of
 
 
-def of_removals(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every cohort retrained without top influences, the one without any removal first."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, cohort=name) for name in paths.removals(studies[wildcards.study])
-    ]
+def _ablations(config: dict[str, Any], which: str) -> list[str]:
+    """Cohorts of ablations: every size, main (the study's training set), the size that is retrained, or left_out (its
+    models without a unit each). None where the study has no ablation.
+    """
+    if "ablation" not in config:
+        return []
+    size = config["ablation"]["retrain"]["size"]
+    return {
+        "every": paths.encoded(config),
+        "main": [paths.Ablated("enc", config["data"]["train"]).name],
+        "retrained": [paths.Ablated("enc", size).name],
+        "left_out": [paths.Ablated("loo", size).name],
+    }[which]
 
 
 def of_ranking(pattern: str) -> Callable[[Any], str]:
     """`pattern` for the method whose top influences a cohort is trained without."""
     return lambda wildcards: pattern.format(study=wildcards.study, method=paths.parse(wildcards.cohort).ranking)
-
-
-def of_methods(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every method of the study, in alphabetical order."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, method=name) for name in sorted(studies[wildcards.study]["methods"])
-    ]
 
 
 def files(studies: Studies, pattern: str) -> Files:
@@ -79,35 +98,6 @@ def of_images(wildcards: Any) -> str:
     """The images that a cohort's subsets are rows of: the training set, or the pool that it is the front of."""
     ablated = isinstance(paths.parse(wildcards.cohort), paths.Ablated)
     return f"results/{wildcards.study}/data/{'pool/pool' if ablated else 'images/train'}.safetensors"
-
-
-def of_ablation(studies: Studies, pattern: str, which: str) -> Files:
-    """`pattern` for cohorts of ablations: every size, main (the study's training set), the size that is retrained, or
-    left_out (its models without a unit each). Nothing where the study has no ablation.
-    """
-
-    def of(wildcards: Any) -> list[str]:
-        config = studies[wildcards.study]
-        if "ablation" not in config:
-            return []
-        size = config["ablation"]["retrain"]["size"]
-        chosen = {
-            "every": paths.encoded(config),
-            "main": [paths.Ablated("enc", config["data"]["train"]).name],
-            "retrained": [paths.Ablated("enc", size).name],
-            "left_out": [paths.Ablated("loo", size).name],
-        }[which]
-        return list(dict.fromkeys(pattern.format(study=wildcards.study, cohort=name) for name in chosen))
-
-    return of
-
-
-def of_coalitions(studies: Studies, pattern: str, stream: str) -> Files:
-    """`pattern` for every cohort of coalitions of contributors of a stream; nothing without the section."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, cohort=name)
-        for name in paths.coalitions(studies[wildcards.study], stream)
-    ]
 
 
 def ends(studies: Studies, always: list[str], sections: Mapping[str, list[str]], members: list[str]) -> list[str]:
@@ -163,40 +153,6 @@ def of_prefilter(studies: Studies, pattern: str) -> Files:
         ]
 
     return of
-
-
-def of_counterfactuals(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every cohort of counterfactual retraining; nothing for a study without the section."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, cohort=name) for name in paths.counterfactuals(studies[wildcards.study])
-    ]
-
-
-def of_members(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every method that the ensemble {method} puts together, as its config lists them."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, method=name)
-        for name in studies[wildcards.study]["methods"][wildcards.method]["members"]
-    ]
-
-
-def of_methods_of(studies: Studies, pattern: str, section: str) -> Files:
-    """`pattern` for every method that an optional section lists, in the config's order."""
-    return lambda wildcards: [
-        pattern.format(study=wildcards.study, method=name) for name in studies[wildcards.study][section]["methods"]
-    ]
-
-
-def of_section(studies: Studies, pattern: str, section: str) -> Files:
-    """`pattern` where the study has an optional section, else nothing."""
-    return lambda wildcards: [pattern.format(study=wildcards.study)] if section in studies[wildcards.study] else []
-
-
-def of_latents(studies: Studies, pattern: str) -> Files:
-    """`pattern` where the study is one of latents, else nothing."""
-    return lambda wildcards: (
-        [pattern.format(study=wildcards.study)] if "autoencoder" in studies[wildcards.study]["data"] else []
-    )
 
 
 def of_lengths(studies: Studies, pattern: str) -> Callable[[Any], str]:
