@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.evaluation.hubness import in_list, query_counts
+from attribution.evaluation.hubness import in_list, pair_overlap, query_counts
 from attribution.evaluation.intervals import percentile
 
 
@@ -27,7 +27,6 @@ def within(scores: np.ndarray, k: int, seed: int, bootstrap: int, coverage: floa
     listed = in_list(scores, k)
     shared = (listed @ listed.T) / k  # [Q, Q]
     counts = np.concatenate([np.ones((1, len(shared))), query_counts(seed, bootstrap, len(shared))])
-    total = np.einsum("bi,ij,bj->b", counts, shared, counts) - counts**2 @ np.diagonal(shared)
-    values = total / (counts.sum(1) ** 2 - (counts**2).sum(1))
+    values = pair_overlap(shared, counts)
     n = {"queries": len(shared), "examples": scores.shape[1]}
     return {"value": float(values[0]), "interval": percentile(values[1:], coverage), "n": n}

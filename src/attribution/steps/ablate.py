@@ -26,8 +26,7 @@ OUTPUTS = {"landscape.safetensors": "tolerance", "cost.json": "statistical"}
 
 def run(job: Job) -> None:
     """All samples from the same exogenous noise, whatever the cohort."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     choice, cohort, seed = spec["ablation"], spec["job"]["cohort"], spec["seed"]
     design, params = load_tensors(job.input("design")), loading.models(job.input("models"), device)
     shape = tuple(load_tensors(job.input("pool"))["images"].shape[1:])

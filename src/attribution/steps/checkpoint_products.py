@@ -35,8 +35,7 @@ OUTPUTS = {"products.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """Checkpoint by checkpoint."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
     checkpoints = job.input("checkpoints")
     meta, design = load_meta(checkpoints), load_meta(job.input("subsets"))

@@ -41,8 +41,7 @@ Kept = dict[int, dict[str, Tensor]]  # step -> weights by parameter name
 
 def run(job: Job) -> None:
     """Resume from this job's own file if there is one, train to the end, compare, save."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     design = load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)

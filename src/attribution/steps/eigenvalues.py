@@ -18,8 +18,7 @@ OUTPUTS = {"eigenvalues.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One pass over examples x draws: squares of single rows' gradients, or of their mean over an example's draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     part = part_of(data, spec["job"])

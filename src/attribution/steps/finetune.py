@@ -26,8 +26,7 @@ OUTPUTS = {"models.safetensors": "tolerance", "log.jsonl": "statistical"}
 
 def run(job: Job) -> None:
     """All coalitions from the same weights, under common random numbers."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data, design = loading.examples(job.input("data"), device), load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)
     streams = tuple(Stream(spec["seed"], tuple(names)) for names in design["streams"])

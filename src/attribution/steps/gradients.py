@@ -25,8 +25,7 @@ OUTPUTS = {"gradients.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One pass over examples x rows, a group of examples at a time."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     chain = schedule(spec["diffusion"], spec["levels"])

@@ -28,8 +28,7 @@ BATCH = 64  # images in one pass: memory, not results
 
 def run(job: Job) -> None:
     """Both files are pinned by dvc.lock: the dataset, and the autoencoder that data.autoencoder names."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = spec["data"]
     path, weights = (Path(dataset_path(name)) for name in (data["dataset"], data["autoencoder"]))
     provide(path, data["dataset"], spec["dvc_md5"])

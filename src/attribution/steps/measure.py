@@ -18,8 +18,7 @@ OUTPUTS = {"losses.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One pass over queries x draws for the whole cohort, and one over the steps of the queries' trajectories."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     queries = loading.examples(job.input("queries"), device)
     model = build(spec["denoiser"], queries.shape).to(device)
     params, choice = loading.models(job.input("models"), device), spec["measurement"]

@@ -30,8 +30,7 @@ KIND = "generated"
 
 def run(job: Job) -> None:
     """Terms of the skew, [Q, N, S], cohort by cohort; then every setting on them."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     choice, methods = spec["unlearning"]["prefilter"], spec["methods"]
     wanted = np.flatnonzero(query_kinds(job.input("queries")) == KIND)
     about, terms = _terms(job, wanted, methods[choice["method"]]["floor"], device)

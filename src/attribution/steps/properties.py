@@ -22,8 +22,7 @@ OUTPUTS = {"properties.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """Samples by the sampler of encoded ensembles, each model alone; losses are those of the step `measure`."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     queries, choice = loading.examples(job.input("queries"), device), spec["contributors"]
     params = loading.models(job.input("models"), device)
     model = build(spec["denoiser"], queries.shape).to(device)

@@ -23,8 +23,7 @@ KINDS = ("generated", "heldout", "training")
 
 def run(job: Job) -> None:
     """Training queries are drawn by a named stream; held-out ones are the first of the (shuffled) pool."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     train, heldout = (loading.examples(job.input(name), device) for name in ("train", "heldout"))
     counts = spec["queries"]
     if counts["heldout"] > len(heldout.names):

@@ -21,8 +21,7 @@ OUTPUTS = {"reference.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One pass over examples x draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
     params = member(loading.models(job.input("model"), device), 0)

@@ -25,8 +25,7 @@ KIND = "generated"
 
 def run(job: Job) -> None:
     """Model by model, all of the generated queries that are judged."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     leave, joint, seed = spec["counterfactual"]["leave"], spec["counterfactual"]["joint"], spec["seed"]
     count = max(leave["queries"], joint["queries"] + joint["controls"])
     queries = loading.examples(job.input("queries"), device)

@@ -20,8 +20,7 @@ OUTPUTS = {"scores.safetensors": "tolerance", "null.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The method's function of (products [Q, M, M], retained [A, M], settings) -> [Q, A]; the measurement's draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     queries, design = loading.examples(job.input("queries"), device), load_tensors(job.input("design"))
     products = residual_products(
         build(spec["denoiser"], queries.shape).to(device),

@@ -15,8 +15,7 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The method's function of (queries, parts of train, model, batches, bias, settings) -> [L, Q, N]."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     settings = scoring.settings(job)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])

@@ -19,8 +19,7 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The method's function of (losses before [n, S], after [M, n, S], settings) -> [M, n]."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     score, settings, abar = scoring.function(job), scoring.settings(job), alphas_cumprod(spec["diffusion"])
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)

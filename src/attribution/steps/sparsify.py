@@ -21,8 +21,7 @@ OUTPUTS = {"models.safetensors": "tolerance", "masks.safetensors": "tolerance", 
 
 def run(job: Job) -> None:
     """Recovers on the stream "recover", on which nothing else is trained."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     dense = member(loading.models(job.input("models"), device), 0)
     masks = magnitude_masks(dense, spec["contributors"]["sparsity"])

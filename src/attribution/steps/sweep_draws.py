@@ -31,8 +31,7 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """Running sums of the gradients over draws; scores at every number of draws asked for."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     sets = {
         name: loading.examples(job.input(flag), device) for name, flag in (("train", "data"), ("queries", "queries"))
     }

@@ -27,8 +27,7 @@ OUTPUTS = {"models.safetensors": "tolerance", "log.jsonl": "statistical"}
 
 def run(job: Job) -> None:
     """Resume from this job's checkpoint if there is one, train to the end, save, remove the checkpoint."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     if "precision" in spec["training"]:
         job.record["precision"] = spec["training"]["precision"]
     data = loading.examples(job.input("data"), device)

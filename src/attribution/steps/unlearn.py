@@ -20,8 +20,7 @@ OUTPUTS = {"models.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The first word of the kind's name says which objective."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     seed, kind = spec["seed"], spec["job"]["unlearned"]
     settings, abar = spec["unlearning"]["kinds"][kind], alphas_cumprod(spec["diffusion"])
     data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))

@@ -31,8 +31,7 @@ NULL = 1.0  # of eps-prediction: what the losses of the check are bounded by
 
 def run(job: Job) -> None:
     """The mean gradients of the queries are preconditioned, and the parameters of the chosen kinds moved."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     settings, bias = spec["unlearning"]["kinds"][spec["job"]["unlearned"]], spec["curvature"]["bias"]
     data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
     cohort, place = part_of(queries, spec["job"]), spec["job"].get("first", 0)
