@@ -205,10 +205,6 @@ class Study:
         functions = {
             "": lambda pattern, word: [pattern.format(**found)],
             "files": lambda pattern, word: rule_inputs.files(self.studies, pattern)(found),
-            "of_ensemble": lambda pattern, word: rule_inputs.of_ensemble(self.studies, pattern)(found),
-            "of_unlearned": lambda pattern, word: rule_inputs.of_unlearned(self.studies, pattern)(found),
-            "of_inverse": lambda pattern, word: rule_inputs.of_inverse(self.studies, pattern)(found),
-            "of_prefilter": lambda pattern, word: rule_inputs.of_prefilter(self.studies, pattern)(found),
             "of_ranking": lambda pattern, word: [rule_inputs.of_ranking(pattern)(found)],
             "of_lengths": lambda pattern, word: [rule_inputs.of_lengths(self.studies, pattern)(found)],
             "of_images": lambda pattern, word: [rule_inputs.of_images(found)],

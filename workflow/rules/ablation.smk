@@ -175,24 +175,11 @@ rule ablation_report:
         pool="results/{study}/data/pool/pool.safetensors",
     output:
         table_csv="results/{study}/summary/ablation/ablation.csv",
-        table=report(
-            "results/{study}/summary/ablation/ablation.md",
-            caption="../report/ablation_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
-        radius=report(
-            "results/{study}/summary/ablation/radius.png",
-            caption="../report/ablation_radius.rst",
-            category="{study}",
-            subcategory="Figures",
-        ),
+        table=in_tables("results/{study}/summary/ablation/ablation.md", caption="../report/ablation_table.rst"),
+        radius=in_figures("results/{study}/summary/ablation/radius.png", caption="../report/ablation_radius.rst"),
         radius_svg="results/{study}/summary/ablation/radius.svg",
-        counterfactuals=report(
-            "results/{study}/summary/ablation/counterfactuals.png",
-            caption="../report/counterfactuals.rst",
-            category="{study}",
-            subcategory="Figures",
+        counterfactuals=in_figures(
+            "results/{study}/summary/ablation/counterfactuals.png", caption="../report/counterfactuals.rst"
         ),
         counterfactuals_svg="results/{study}/summary/ablation/counterfactuals.svg",
         receipt="results/{study}/summary/ablation/receipt.json",

@@ -149,17 +149,11 @@ rule contributors_report:
         arrays="results/{study}/contributors/all/contributors.safetensors",
     output:
         table_csv="results/{study}/summary/contributors/contributors.csv",
-        table=report(
-            "results/{study}/summary/contributors/contributors.md",
-            caption="../report/contributors_table.rst",
-            category="{study}",
-            subcategory="Tables",
+        table=in_tables(
+            "results/{study}/summary/contributors/contributors.md", caption="../report/contributors_table.rst"
         ),
-        values=report(
-            "results/{study}/summary/contributors/shapley.png",
-            caption="../report/contributors_shapley.rst",
-            category="{study}",
-            subcategory="Figures",
+        values=in_figures(
+            "results/{study}/summary/contributors/shapley.png", caption="../report/contributors_shapley.rst"
         ),
         values_svg="results/{study}/summary/contributors/shapley.svg",
         receipt="results/{study}/summary/contributors/receipt.json",

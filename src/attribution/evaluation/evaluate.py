@@ -15,7 +15,7 @@ import numpy as np
 from attribution.errors import StudyError
 from attribution.evaluation.intervals import interval, mean, of_halves
 from attribution.evaluation.lds import group_prediction, mean_outcome
-from attribution.evaluation.selection import by_kind, choose, halves
+from attribution.evaluation.selection import NO_CHOICE, by_kind, choose, halves
 
 
 def evaluate(
@@ -116,7 +116,7 @@ def _judge(
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
         if dampings is None:
-            chosen, curves = [{"position": layer, "damping": None} for layer in (0, 1)], [[]]
+            chosen, curves = [NO_CHOICE | {"position": layer} for layer in (0, 1)], [[]]
         else:
             chosen, curves = zip(*(choose(part, truth, way, dampings) for way in ways), strict=True)
         rows = [way["reporting"] for way in ways]

@@ -11,38 +11,61 @@ from attribution.workflow import datasets, dvc, image_files, paths
 
 Studies = Mapping[str, dict[str, Any]]
 Files = Callable[[Any], list[str]]  # of Snakemake's wildcards
-Names = Callable[[dict[str, Any], Any, str], list[str]]  # of a study's config, Snakemake's wildcards and a rule's word
+Filled = Iterable[dict[str, Any]]  # what is put in the place of a pattern's wildcards, file by file
 
-LISTS: dict[str, tuple[str, Names]] = {  # as rules call them -> the wildcard that is filled in, and by which names
-    "cohorts": (  # of the stream `word` (crn, own), that of the wildcard {stream} where none is named
-        "cohort",
-        lambda config, job, word: [
-            name for name in paths.cohorts(config) if paths.parse(name).stream == (word or job.stream)
-        ],
-    ),
-    "removals": ("cohort", lambda config, job, word: paths.removals(config)),  # the one without any removal first
-    "counterfactuals": ("cohort", lambda config, job, word: paths.counterfactuals(config)),
-    "of_coalitions": ("cohort", lambda config, job, word: paths.coalitions(config, word)),  # of the stream `word`
-    "ablation": ("cohort", lambda config, job, word: _ablations(config, word)),
-    "methods": ("method", lambda config, job, word: sorted(config["methods"])),
-    "of_members": ("method", lambda config, job, word: config["methods"][job.method]["members"]),  # of an ensemble
-    "of_methods_of": ("method", lambda config, job, word: config[word]["methods"]),  # that a section lists
-    "of_section": ("section", lambda config, job, word: [word] * (word in config)),  # once, if the study has it
-    "of_latents": ("section", lambda config, job, word: ["latents"] * ("autoencoder" in config["data"])),
+# As rules call them -> what is filled in, of a study's config, Snakemake's wildcards and a word of the rule.
+LISTS: dict[str, Callable[[dict[str, Any], Any, str], Filled]] = {
+    "cohorts": lambda config, job, word: [  # of the stream `word` (crn, own), that of the wildcard {stream} without one
+        {"cohort": name} for name in paths.cohorts(config) if paths.parse(name).stream == (word or job.stream)
+    ],
+    "removals": lambda config, job, word: _each("cohort", paths.removals(config)),  # that without any removal first
+    "counterfactuals": lambda config, job, word: _each("cohort", paths.counterfactuals(config)),
+    "of_coalitions": lambda config, job, word: _each("cohort", paths.coalitions(config, word)),  # of the stream `word`
+    "ablation": lambda config, job, word: _each("cohort", _ablations(config, word)),
+    "methods": lambda config, job, word: _each("method", sorted(config["methods"])),
+    "of_members": lambda config, job, word: _each("method", config["methods"][job.method]["members"]),
+    "of_methods_of": lambda config, job, word: _each("method", config[word]["methods"]),  # that a section lists
+    "of_ensemble": lambda config, job, word: [  # every model, and the method that is averaged over them
+        {"model": model, "method": config["methods"][job.method]["of"]} for model in paths.models(config)
+    ],
+    "of_unlearned": lambda config, job, word: [  # every part of the queries, unlearned as the method's config says
+        {"unlearned": config["methods"][job.method]["unlearned"], "part": part} for part in paths.query_parts(config)
+    ],
+    "of_inverse": lambda config, job, word: [  # the curvature that {unlearned} inverts, nothing where it is a diagonal
+        {"inverse": inverse, "part": part}
+        for inverse in [config["unlearning"]["kinds"][job.unlearned]["inverse"]]
+        for part in paths.parts(config)
+        if inverse != "diagonal"
+    ],
+    "of_prefilter": lambda config, job, word: _prefilter(config),
+    "of_section": lambda config, job, word: [{}] if word in config else [],  # once, where the study has the section
+    "of_latents": lambda config, job, word: [{}] if "autoencoder" in config["data"] else [],
 }
 
 
 def each(studies: Studies, listed: str, pattern: str, word: str = "") -> Files:
-    """`pattern` for every name of a list, in the order of the config; once, if there is any, where it has no place for
-    one.
-    """
-    wildcard, names = LISTS[listed]
+    """`pattern` with everything of a list filled in, in the order of the config; files that are the same once."""
 
     def of(wildcards: Any) -> list[str]:
-        found = names(studies[wildcards.study], wildcards, word)
-        return list(dict.fromkeys(pattern.format(study=wildcards.study, **{wildcard: name}) for name in found))
+        found = LISTS[listed](studies[wildcards.study], wildcards, word)
+        return list(dict.fromkeys(pattern.format(study=wildcards.study, **filled) for filled in found))
 
     return of
+
+
+def _each(wildcard: str, names: Iterable[str]) -> Filled:
+    return ({wildcard: name} for name in names)
+
+
+def _prefilter(config: dict[str, Any]) -> Filled:
+    """The method that a prefilter is compared with, part by part of the queries, beside each that chooses its
+    candidates ({by}). Nothing for a study without unlearning.prefilter.
+    """
+    choice = config.get("unlearning", {}).get("prefilter")
+    if choice is None:
+        return []
+    settings = config["methods"][choice["method"]]
+    return [settings | {"part": part, "by": name} for part in paths.query_parts(config) for name in choice["by"]]
 
 
 def _ablations(config: dict[str, Any], which: str) -> list[str]:
@@ -83,17 +106,6 @@ def files(studies: Studies, pattern: str) -> Files:
     return of
 
 
-def of_ensemble(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every model that an ensemble averages over, and the method that its config names under `of`."""
-
-    def of(wildcards: Any) -> list[str]:
-        config = studies[wildcards.study]
-        base = config["methods"][wildcards.method]["of"]
-        return [pattern.format(study=wildcards.study, model=model, method=base) for model in paths.models(config)]
-
-    return of
-
-
 def of_images(wildcards: Any) -> str:
     """The images that a cohort's subsets are rows of: the training set, or the pool that it is the front of."""
     ablated = isinstance(paths.parse(wildcards.cohort), paths.Ablated)
@@ -107,52 +119,6 @@ def ends(studies: Studies, always: list[str], sections: Mapping[str, list[str]],
         optional = [pattern for section, files in sections.items() if section in studies[study] for pattern in files]
         found += [pattern.format(study=study) for pattern in (*always, *optional)]
     return found
-
-
-def of_unlearned(studies: Studies, pattern: str) -> Files:
-    """`pattern` for every part of the queries, unlearned as the config of the wildcard {method} says."""
-
-    def of(wildcards: Any) -> list[str]:
-        config = studies[wildcards.study]
-        kind = config["methods"][wildcards.method]["unlearned"]
-        parts = paths.query_parts(config)
-        return [pattern.format(study=wildcards.study, unlearned=kind, part=part) for part in parts]
-
-    return of
-
-
-def of_inverse(studies: Studies, pattern: str) -> Files:
-    """`pattern` for the kind of curvature that the wildcard {unlearned} inverts, nothing where that is a diagonal."""
-
-    def of(wildcards: Any) -> list[str]:
-        config = studies[wildcards.study]
-        inverse = config["unlearning"]["kinds"][wildcards.unlearned]["inverse"]
-        parts = paths.parts(config) if "{part}" in pattern else [""]
-        found = [pattern.format(study=wildcards.study, inverse=inverse, part=part) for part in parts]
-        return [] if inverse == "diagonal" else found
-
-    return of
-
-
-def of_prefilter(studies: Studies, pattern: str) -> Files:
-    """`pattern` for the method that a prefilter is compared with, or with {by} for those that choose its candidates.
-
-    Nothing for a study without unlearning.prefilter.
-    """
-
-    def of(wildcards: Any) -> list[str]:
-        config = studies[wildcards.study]
-        choice = config.get("unlearning", {}).get("prefilter")
-        if choice is None:
-            return []
-        settings = config["methods"][choice["method"]]
-        parts = paths.query_parts(config) if "{part}" in pattern else [""]
-        cheap = choice["by"] if "{by}" in pattern else [""]
-        return [
-            pattern.format(study=wildcards.study, **settings, part=part, by=name) for part in parts for name in cheap
-        ]
-
-    return of
 
 
 def of_lengths(studies: Studies, pattern: str) -> Callable[[Any], str]:
