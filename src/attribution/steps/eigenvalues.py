@@ -11,7 +11,6 @@ from attribution.curvature.noised_batches import batches, by_examples
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
 from attribution.steps import loading
-from attribution.steps.parts import part_of
 
 OUTPUTS = {"eigenvalues.safetensors": "tolerance"}
 
@@ -21,7 +20,7 @@ def run(job: Job) -> None:
     spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
-    part = part_of(data, spec["job"])
+    part = loading.part_of(data, spec["job"])
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     choice, bias = spec["curvature"]["kinds"][spec["job"]["curvature"]], spec["curvature"]["bias"]
     draw = {"seed": spec["seed"], "stream": "curvature/eigenvalues", "count": choice["draws"]}

@@ -11,7 +11,6 @@ from attribution.curvature.noised_batches import batches
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
 from attribution.steps import loading
-from attribution.steps.parts import part_of
 
 OUTPUTS = {"factors.safetensors": "tolerance"}
 
@@ -21,7 +20,7 @@ def run(job: Job) -> None:
     spec, device = job.spec, devices.choose(job.record)
     data = loading.examples(job.input("data"), device)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
-    part = part_of(data, spec["job"])
+    part = loading.part_of(data, spec["job"])
     choice = spec["curvature"]["kinds"][spec["job"]["curvature"]]
     rows = batches(
         part.images,

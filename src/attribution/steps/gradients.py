@@ -18,7 +18,6 @@ from attribution.diffusion.elbo import Schedule, schedule
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 from attribution.steps import loading, trajectories
-from attribution.steps.parts import part_of
 
 OUTPUTS = {"gradients.safetensors": "tolerance"}
 
@@ -42,7 +41,7 @@ def run(job: Job) -> None:
 def _rows(job: Job, data: loading.Examples, chain: Schedule, device: torch.device) -> Measured:
     """Rows of the job's quantity. Raises StudyError for a quantity of queries that is asked of the training set."""
     spec = job.spec
-    quantity, choice, part = spec["job"]["quantity"], spec["gradients"], part_of(data, spec["job"])
+    quantity, choice, part = spec["job"]["quantity"], spec["gradients"], loading.part_of(data, spec["job"])
     draws = Draws(spec["seed"], f"gradients/{spec['job']['set']}", choice["draws"], choice["batch"])
     if quantity in (*measured_rows.ALONG, "output") and spec["job"]["set"] != "queries":
         raise StudyError(f"quantity {quantity!r} is one of queries, not of the training set")

@@ -11,7 +11,6 @@ from attribution.diffusion.noise import alphas_cumprod
 from attribution.diffusion.parameter_kinds import trainable
 from attribution.provenance.job import Job, main
 from attribution.steps import loading, unlearned
-from attribution.steps.parts import part_of
 from attribution.unlearning import ascent, mirrored
 from attribution.unlearning.null import null_loss
 
@@ -24,7 +23,7 @@ def run(job: Job) -> None:
     seed, kind = spec["seed"], spec["job"]["unlearned"]
     settings, abar = spec["unlearning"]["kinds"][kind], alphas_cumprod(spec["diffusion"])
     data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
-    cohort = part_of(queries, spec["job"])
+    cohort = loading.part_of(queries, spec["job"])
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
     params = member(loading.models(job.input("model"), device), 0)
     first = initial(spec["denoiser"], data.shape, seed, "unlearning", "null")

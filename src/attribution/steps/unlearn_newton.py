@@ -21,7 +21,6 @@ from attribution.diffusion.parameter_kinds import trainable
 from attribution.provenance.job import Job, main
 from attribution.steps import loading, unlearned
 from attribution.steps.loading import Examples
-from attribution.steps.parts import part_of
 from attribution.unlearning.mirrored import Unlearned
 from attribution.unlearning.newton_step import newton_step
 
@@ -34,7 +33,7 @@ def run(job: Job) -> None:
     spec, device = job.spec, devices.choose(job.record)
     settings, bias = spec["unlearning"]["kinds"][spec["job"]["unlearned"]], spec["curvature"]["bias"]
     data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
-    cohort, place = part_of(queries, spec["job"]), spec["job"].get("first", 0)
+    cohort, place = loading.part_of(queries, spec["job"]), spec["job"].get("first", 0)
     count = len(cohort.names)
     model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
     params = member(loading.models(job.input("model"), device), 0)
