@@ -58,8 +58,8 @@ def run(job: Job) -> None:
     scores, nulls = (load_tensors(job.input(name))["scores"] for name in ("scores", "null_scores"))
     _, p = ablation.against_null(scores[0].T, nulls.T)
     record["null"] = {
-        "distance": ablation.calibration(moved[own]["null"]),
-        "loss": ablation.calibration(nulls.T),
+        "distance": ablation.p_value_calibration(moved[own]["null"]),
+        "loss": ablation.p_value_calibration(nulls.T),
         "loss_share05": float((p <= 0.05).mean()),
     }
     save_json(job.out / "ablation.json", record)
