@@ -31,8 +31,8 @@ os.environ.update(PATH=path, PYTHONPATH=str(ROOT / "src"))
 
 from attribution.provenance import believe
 from attribution.workflow import config as configs
-from attribution.workflow import guard, orphans, polling, scale
-from attribution.workflow.refusal import one_line
+from attribution.workflow import guard, orphans, scale, scheduler_polling
+from attribution.workflow.one_line import one_line
 from attribution.workflow.spec import lock_hash
 
 with one_line():
@@ -44,7 +44,7 @@ with one_line():
     if workflow.is_main_process:
         if STUDIES.broken:
             STUDIES.ask(scale.asked(cli.parse_args(sys.argv[1:])[1].targets, STUDIES, CONFIG, SCALE))
-        polling.steady()
+        scheduler_polling.remember_job_age()
         orphans.clear(Path(), STUDIES, lambda: cli.parse_args(sys.argv[1:])[1])
         believe.believe(Path(), STUDIES)
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from attribution.curvature import ekfac, kfac
 from attribution.curvature.gradients import mean_gradients
-from attribution.curvature.noised import batches, by_examples
+from attribution.curvature.noised_batches import batches, by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.curvature.solve import sweep
 from attribution.data import digits

@@ -27,7 +27,7 @@ from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.iterate import Settings, State, solve
 from attribution.curvature.linearise import ggn_product
 from attribution.curvature.metrics import by_moments, second_moments
-from attribution.curvature.noised import batches, by_examples
+from attribution.curvature.noised_batches import batches, by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.curvature.solve import relative_damping, sweep
 from attribution.data import digits

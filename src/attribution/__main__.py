@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 def _readme(root: Path, check: bool) -> int:
     from attribution.core.store import save_text
-    from attribution.provenance.marks import pages
+    from attribution.provenance.page_marks import pages
     from attribution.reporting import readme
     from attribution.reporting.publish import published, tables
 

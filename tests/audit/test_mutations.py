@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from attribution.__main__ import main
-from attribution.provenance import chain, marks, receipt, sums, values
+from attribution.provenance import chain, page_marks, receipt, sums, values
 from attribution.provenance.audit import audit
 
 PAIR = "lds_difference.a_b.heldout"
@@ -437,7 +437,7 @@ def test_a_page_that_says_something_else(old: str, new: str, where: int, what: s
     numbers = json.loads((clone / "results/published/demo/numbers.json").read_text())
 
     def check() -> list[tuple]:
-        return marks.check(clone, "demo", numbers, lambda _root, name, _numbers: made.get(name))
+        return page_marks.check(clone, "demo", numbers, lambda _root, name, _numbers: made.get(name))
 
     assert check() == []
     assert old in text

@@ -7,7 +7,7 @@ from attribution.curvature.blocks import covered
 from attribution.curvature.directional import directional_derivatives, full_gradients
 from attribution.curvature.flat import from_blocks, layout
 from attribution.curvature.gradients import mean_gradients
-from attribution.curvature.noised import by_examples
+from attribution.curvature.noised_batches import by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.diffusion.denoisers import build
 from attribution.diffusion.elbo import schedule

@@ -20,7 +20,9 @@ from attribution.workflow.dvc import file_md5, locked_md5
 ROOT = Path(__file__).parents[2]
 
 
-def step(folder, spec):
+def step(folder, spec, src=True):
+    if src:
+        (folder / "src").symlink_to(fingerprint.SOURCE)
     code = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).hash
     flags = ["--spec", json.dumps(spec), "--code", code, "--lock", "0", "--out", "results/toy/data"]
     command = [sys.executable, "-m", "attribution.steps.dataset", *flags]
@@ -60,10 +62,18 @@ def test_a_dataset_file_of_other_content_stops_the_step(tmp_path, spec):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_step_outside_of_a_checkout_says_so(tmp_path, spec):
+    """One line: the folder that holds no src/ is no checkout, and no traceback says that well."""
+    done = step(tmp_path, spec, src=False)
+    assert done.returncode == 1
+    assert "not from src: see to PYTHONPATH" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_an_edit_in_a_loader_invalidates_no_draw():
     """The bytes of the dataset do; with the loaders in the closure, every model would be trained again."""
     modules = fingerprint.fingerprint(*fingerprint.roots("dataset", None)).modules
-    assert "attribution.data.draw" in modules
+    assert "attribution.data.split" in modules
     assert not {"attribution.data.cifar", "attribution.data.digits", "attribution.steps.build_dataset"} & set(modules)
 
 

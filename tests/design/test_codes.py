@@ -121,18 +121,6 @@ def test_a_member_without_units_is_refused():
         codes.shards(np.array([[True, True, False, False]]), np.arange(1), 1, 0)
 
 
-def test_groups_keep_those_who_saw_none_of_them():
-    code = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
-    removed = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0]], dtype=bool)
-    assert codes.retained(code, removed).tolist() == [
-        [True] * 4,
-        [False, False, True, True],
-        [False, False, False, True],
-    ]
-    with pytest.raises(StudyError, match="ablation 0: every member has seen"):
-        codes.retained(code, np.array([[1, 0, 1]], dtype=bool))
-
-
 def test_the_share_that_a_group_leaves_is_two_to_the_minus_k():
     code = codes.code("random", 500, 16, 0, "x")
     removed = np.zeros((2000, 500), dtype=bool)

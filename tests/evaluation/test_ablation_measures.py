@@ -126,10 +126,10 @@ def test_without_spread_nothing_stands_out():
 
 def test_calibration_tells_a_normal_null_from_a_skewed_one():
     normal = np.random.default_rng(0).normal(size=(200, 40))
-    assert ablation.calibration(normal)["normal"] < 0.03
-    assert ablation.calibration(normal)["rank"] < 0.04
-    assert ablation.calibration(np.exp(2 * normal))["normal"] > 0.15
-    assert ablation.calibration(np.exp(2 * normal))["rank"] < 0.04
+    assert ablation.p_value_calibration(normal)["normal"] < 0.03
+    assert ablation.p_value_calibration(normal)["rank"] < 0.04
+    assert ablation.p_value_calibration(np.exp(2 * normal))["normal"] > 0.15
+    assert ablation.p_value_calibration(np.exp(2 * normal))["rank"] < 0.04
 
 
 def test_a_power_law_is_found():

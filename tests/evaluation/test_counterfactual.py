@@ -7,7 +7,7 @@ from attribution.data import digits
 from attribution.design.counterfactual import control, top, union, without
 from attribution.errors import StudyError
 from attribution.evaluation.counterfactual import auc, judge, mean, pairs, statistics
-from attribution.evaluation.prevalence import in_list
+from attribution.evaluation.hubness import in_list
 from attribution.evaluation.similarity import Features, feature_cosine, pixel_distance, ssim
 
 RNG = np.random.default_rng(0)

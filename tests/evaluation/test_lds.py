@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.lds import group_prediction, lds, lds_per_query, mean_outcome, spearman
+from attribution.evaluation.lds import check_pair, group_prediction, mean_outcome, spearman
 
 SUBSETS, EXAMPLES, QUERIES = 40, 60, 12
 
@@ -25,6 +25,13 @@ def additive(seed: int, replicates: int, noise: float) -> tuple[np.ndarray, np.n
     weights = stream.normal(size=(QUERIES, EXAMPLES))
     truth = np.stack([[weights[q][~mask].sum() for q in range(QUERIES)] for mask in masks])
     return masks, weights, truth + noise * stream.normal(size=(replicates, SUBSETS, QUERIES))
+
+
+def lds(masks: np.ndarray, outcomes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The whole chain: masks [S, N], outcomes [R, S, Q], scores [Q, N] -> score of each query, [Q]."""
+    prediction, measured = group_prediction(masks, scores), mean_outcome(outcomes)
+    check_pair(prediction, measured)
+    return spearman(prediction, measured, axis=0)
 
 
 @pytest.mark.parametrize("levels", [None, 3, 8])
@@ -69,9 +76,9 @@ def test_sum_over_removed_equals_minus_sum_over_kept_at_fixed_size() -> None:
     masks, weights, outcomes = additive(3, 2, 3.0)
     kept = -(masks.astype(float) @ weights.T)
     measured = mean_outcome(outcomes)
-    score = lds_per_query(group_prediction(masks, weights), measured)
+    score = spearman(group_prediction(masks, weights), measured, axis=0)
     assert 0.3 < score.mean() < 0.95  # noise makes it informative: at 1 both forms would agree trivially
-    np.testing.assert_allclose(lds_per_query(kept, measured), score, atol=1e-12)
+    np.testing.assert_allclose(spearman(kept, measured, axis=0), score, atol=1e-12)
 
 
 def test_sizes_that_differ_break_the_equivalence() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from attribution.errors import StudyError
-from attribution.evaluation import folds
-from attribution.evaluation.evaluate import evaluate_targets
+from attribution.evaluation.evaluate import evaluate_cross_fitted, evaluate_targets
 from attribution.evaluation.lds import group_prediction
-from attribution.evaluation.overlap import between, within
+from attribution.evaluation.selection import halves
+from attribution.evaluation.top_k_agreement import between, within
 from attribution.methods.combined import ensemble_rank, ensemble_stack, weights
 
 RNG = np.random.default_rng(0)
@@ -43,24 +43,24 @@ def test_each_fold_is_judged_by_the_other_half() -> None:
     the halves that they were fitted to, they score 0.
     """
     kinds = np.array(["generated"] * Q)
-    split = folds.halves(S, 0)
+    split = halves(S, 0)
     measured = group_prediction(MASKS, TRUE)[None].copy()  # [R, S, Q]
     measured[0, split["selection"]] *= -1  # there the truth is the other way round
-    record, arrays = folds.evaluate_targets(np.stack([TRUE, -TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
+    record, arrays = evaluate_cross_fitted(np.stack([TRUE, -TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
     assert record["kinds"]["generated"]["lds"] == pytest.approx(1.0)
     assert record["kinds"]["generated"]["n"] == {"queries": Q, "subsets": S}
     assert arrays["spread_generated"].shape == (1 + S, Q)
-    swapped = folds.evaluate_targets(np.stack([-TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
+    swapped = evaluate_cross_fitted(np.stack([-TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.95)["loss"]
     assert swapped[0]["kinds"]["generated"]["lds"] == pytest.approx(-1.0)
     with pytest.raises(StudyError, match=r"must be \[2, Q, N\]"):
-        folds.evaluate_targets(TRUE[None], MASKS, {"loss": measured}, kinds, 0, 0.95)
+        evaluate_cross_fitted(TRUE[None], MASKS, {"loss": measured}, kinds, 0, 0.95)
 
 
 def test_equal_folds_are_judged_as_any_method() -> None:
     """The record and spreads of evaluate.py, so that differences to other methods are paired."""
     kinds = np.array(["generated"] * 3 + ["training"] * 3)
     measured = (group_prediction(MASKS, TRUE) + 3 * RNG.normal(size=(S, Q)))[None]
-    ours, arrays = folds.evaluate_targets(np.stack([TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.9)["loss"]
+    ours, arrays = evaluate_cross_fitted(np.stack([TRUE, TRUE]), MASKS, {"loss": measured}, kinds, 0, 0.9)["loss"]
     plain, spread = evaluate_targets(TRUE, None, None, MASKS, {"loss": measured}, kinds, 0, 0.9)["loss"]
     assert ours == plain
     assert arrays.keys() == spread.keys()

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from attribution.evaluation.lds import lds
+from attribution.evaluation.lds import group_prediction, mean_outcome, spearman
 
 N, Q, R, S = 30, 8, 3, 25
 
@@ -40,6 +40,12 @@ def study(request):
     truth = (~masks).astype(float) @ scores.T + 10
     noise = 0 if request.param else generator.integers(-40, 41, (R, S, Q)) / 4
     return masks, truth + noise * np.ones((R, S, Q)), scores
+
+
+def lds(masks: np.ndarray, outcomes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The whole chain: masks [S, N], outcomes [R, S, Q], scores [Q, N] -> score of each query, [Q]."""
+    prediction, measured = group_prediction(masks, scores), mean_outcome(outcomes)
+    return spearman(prediction, measured, axis=0)
 
 
 def retrained(folder: Path, masks: np.ndarray, outcomes: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """The table of ablations: a row for each scored variant, its difference to MUCS as reported, the claims' letters."""
 
-from attribution.reporting.mucs_table import mucs_csv, mucs_markdown, table
+from attribution.reporting.mucs_table import mucs_markdown, table
 from attribution.reporting.numbers import number
 
 
@@ -26,7 +26,7 @@ def test_rows_are_the_variants_that_were_scored() -> None:
     assert found.loc["mucs_difference", "generated_difference"] == 0.125
     assert found.loc["abu", "generated"] == 0.25
     assert found["generated_difference"].isna().tolist() == [True, False, True]
-    assert mucs_csv(NUMBERS).splitlines()[1].startswith("mucs,0.5,0.4,0.6,")
+    assert table(NUMBERS).to_csv().splitlines()[1].startswith("mucs,0.5,0.4,0.6,")
 
 
 def test_markdown_has_the_letter_and_both_intervals() -> None:
@@ -38,4 +38,4 @@ def test_markdown_has_the_letter_and_both_intervals() -> None:
 
 def test_a_study_without_mucs_says_so() -> None:
     assert mucs_markdown({"lds.abu.generated": entry(0.25)}) == "This study has no MUCS, and no ablations of it."
-    assert mucs_csv({}).startswith("method,")
+    assert table({}).to_csv().startswith("method,")

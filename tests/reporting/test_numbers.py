@@ -16,13 +16,12 @@ from attribution.provenance.ledger import published_studies
 from attribution.reporting.names import KINDS
 from attribution.reporting.numbers import assemble, check_id, cost_numbers, number, of_file, show
 from attribution.reporting.tables import (
-    lds_csv,
     lds_markdown,
     lds_table,
     methods,
     methods_markdown,
-    targets_csv,
     targets_markdown,
+    targets_table,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -219,9 +218,12 @@ def test_table_is_ordered_by_training_score_and_keeps_full_precision() -> None:
     assert pd.isna(table.loc["pixel_l2", "training_damping"])
     assert table["generated"].isna().all()
     assert (
-        lds_csv(study()).splitlines()[0].startswith("method,generated,generated_low,generated_high,generated_damping,")
+        lds_table(study())
+        .to_csv(lineterminator="\n")
+        .splitlines()[0]
+        .startswith("method,generated,generated_low,generated_high,generated_damping,")
     )
-    assert lds_csv(study()).splitlines()[1].startswith("ekfac,,,,,,0.6841,")
+    assert lds_table(study()).to_csv(lineterminator="\n").splitlines()[1].startswith("ekfac,,,,,,0.6841,")
 
 
 def test_markdown_table() -> None:
@@ -300,8 +302,8 @@ def test_targets_beside_each_other() -> None:
         "| Pixel distance | 0.40 / 0.75 |  |",
         "| TRAK | 0.50 / 0.70 | **0.90** / **0.90** |",
     ]
-    header, first = targets_csv(numbers).splitlines()[:2]
+    header, first = targets_table(numbers).to_csv(lineterminator="\n").splitlines()[:2]
     assert header.split(",")[-3:] == ["loss_at_500_training", "loss_at_500_training_low", "loss_at_500_training_high"]
     assert first.split(",")[-3:] == ["0.3", str(0.3 - 0.1), str(0.3 + 0.1)]
-    assert "pixel_l2,,,,0.4," in targets_csv(numbers)
+    assert "pixel_l2,,,,0.4," in targets_table(numbers).to_csv(lineterminator="\n")
     assert lds_markdown(numbers) == lds_markdown(study())  # other targets stay out of the main table

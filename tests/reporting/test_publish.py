@@ -9,7 +9,7 @@ import pytest
 from attribution.core.store import save_json
 from attribution.errors import StudyError
 from attribution.provenance import receipt
-from attribution.provenance.marks import pages
+from attribution.provenance.page_marks import pages
 from attribution.reporting.numbers import of_file
 from attribution.reporting.publish import publish, published, tables
 from attribution.reporting.readme import stale, update

@@ -21,7 +21,7 @@ from attribution.core.store import load_json, load_meta, load_tensors, save_tens
 from attribution.data import digits
 from attribution.provenance import job, receipt
 from attribution.workflow import config as configs
-from attribution.workflow import fingerprint, identity, inputs, paths, registry
+from attribution.workflow import fingerprint, identity, paths, registry, rule_inputs
 
 ROOT = Path(__file__).parents[2]
 TRAIN, HELDOUT = 40, 20
@@ -137,7 +137,7 @@ def read_rules():
         for wildcard in re.findall(r"\{(\w+)\}", out):
             folder = folder.replace(f"{{{wildcard}}}", f"(?P<{wildcard}>{limits.get(wildcard, '[a-z][a-z0-9_]*')})")
         found[name] = SimpleNamespace(
-            keys=re.search(r'spec=spec\(\s*"([^"]*)"', body)[1],
+            keys=re.search(r'\*\*identify\(\s*"\w+",\s*"([^"]*)"', body)[1],
             derived={"levels": lambda _study: LEVELS} if "levels=levels" in body else {},
             out=out,
             inputs={flag: by_name[file] for flag, file in flags},
@@ -204,28 +204,17 @@ class Study:
         found = Wildcards(study="tiny", **wildcards)
         functions = {
             "": lambda pattern, word: [pattern.format(**found)],
-            "cohorts": lambda pattern, word: inputs.of_cohorts(self.studies, pattern, word)(found),
-            "methods": lambda pattern, word: inputs.of_methods(self.studies, pattern)(found),
-            "removals": lambda pattern, word: inputs.of_removals(self.studies, pattern)(found),
-            "files": lambda pattern, word: inputs.files(self.studies, pattern)(found),
-            "of_ensemble": lambda pattern, word: inputs.of_ensemble(self.studies, pattern)(found),
-            "of_unlearned": lambda pattern, word: inputs.of_unlearned(self.studies, pattern)(found),
-            "of_inverse": lambda pattern, word: inputs.of_inverse(self.studies, pattern)(found),
-            "counterfactuals": lambda pattern, word: inputs.of_counterfactuals(self.studies, pattern)(found),
-            "of_section": lambda pattern, word: inputs.of_section(self.studies, pattern, word)(found),
-            "of_coalitions": lambda pattern, word: inputs.of_coalitions(self.studies, pattern, word)(found),
-            "of_preconditioner": lambda pattern, word: inputs.of_preconditioner(self.studies, pattern)(found),
-            "of_members": lambda pattern, word: inputs.of_members(self.studies, pattern)(found),
-            "of_methods_of": lambda pattern, word: inputs.of_methods_of(self.studies, pattern, word)(found),
-            "of_prefilter": lambda pattern, word: inputs.of_prefilter(self.studies, pattern)(found),
-            "of_ranking": lambda pattern, word: [inputs.of_ranking(pattern)(found)],
-            "ablation": lambda pattern, word: inputs.of_ablation(self.studies, pattern, word)(found),
-            "of_latents": lambda pattern, word: inputs.of_latents(self.studies, pattern)(found),
-            "of_lengths": lambda pattern, word: [inputs.of_lengths(self.studies, pattern)(found)],
-            "of_images": lambda pattern, word: [inputs.of_images(found)],
-            "of_set": lambda pattern, word: [inputs.of_set(found)],
-            "of_trajectories": lambda pattern, word: inputs.of_trajectories(found),
-            "of_measured": lambda pattern, word: inputs.of_measured(self.studies)(found),
+            "files": lambda pattern, word: rule_inputs.files(self.studies, pattern)(found),
+            "of_ranking": lambda pattern, word: [rule_inputs.of_ranking(pattern)(found)],
+            "of_lengths": lambda pattern, word: [rule_inputs.of_lengths(self.studies, pattern)(found)],
+            "of_images": lambda pattern, word: [rule_inputs.of_images(found)],
+            "of_set": lambda pattern, word: [rule_inputs.of_set(found)],
+            "of_trajectories": lambda pattern, word: rule_inputs.of_trajectories(found),
+            "of_measured": lambda pattern, word: rule_inputs.of_measured(self.studies)(found),
+        }
+        functions |= {
+            listed: lambda pattern, word, listed=listed: rule_inputs.each(self.studies, listed, pattern, word)(found)
+            for listed in rule_inputs.LISTS
         }
         return {flag: functions[of](pattern, word) for flag, (of, pattern, word) in self.rules[rule].inputs.items()}
 

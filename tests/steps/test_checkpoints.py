@@ -11,7 +11,7 @@ from attribution.core.store import load_meta, load_tensors, save_tensors
 from attribution.diffusion.noise import add_noise, alphas_cumprod, draws
 from attribution.errors import StudyError
 from attribution.provenance.job import Job
-from attribution.steps import checkpoint_products, checkpoints, inputs, score_checkpoints
+from attribution.steps import checkpoint_products, checkpoints, loading, score_checkpoints
 from attribution.steps import train as training_step
 from attribution.training import loop
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_is_loaded_by_its_name(study):
     study.checkpoints("again")
     held = load_tensors(path, "pt")
     for k, step in enumerate(STEPS):
-        model = inputs.single(path, SPEC["denoiser"], SHAPE, choose(), f"step{step}")
+        model = loading.single(path, SPEC["denoiser"], SHAPE, choose(), f"step{step}")
         assert all(torch.equal(value.cpu(), held[name][k]) for name, value in model.state_dict().items())
     assert not torch.equal(held["outer.weight"][0], held["outer.weight"][1])
 
@@ -258,10 +258,10 @@ def averaged(model, data, stream):
 def expected(met):
     """The products by autograd, and the examples whose last meeting lies before the checkpoint's epoch."""
     study, seen = met
-    data, queries = (inputs.examples(study.root / name, torch.device("cpu")) for name in ("data", "queries"))
+    data, queries = (loading.examples(study.root / name, torch.device("cpu")) for name in ("data", "queries"))
     path, parts = study.root / "checkpoints/checkpoints.safetensors", []
     for step in STEPS:
-        model = inputs.single(path, SPEC["denoiser"], SHAPE, torch.device("cpu"), f"step{step}").double()
+        model = loading.single(path, SPEC["denoiser"], SHAPE, torch.device("cpu"), f"step{step}").double()
         query, train = averaged(model, queries, "gradients/queries"), averaged(model, data, "gradients/train").mean(1)
         found = last_seen(data, seen, step)
         assert len(found) == N
@@ -301,7 +301,7 @@ def test_products_are_those_of_autograd(study, expected, batch):
 def test_noise_is_replayed_from_before_the_checkpoint(met):
     """17 and 26 steps are in the middle of an epoch of four: most examples met their noise in the one before."""
     study, seen = met
-    data = inputs.examples(study.root / "data", torch.device("cpu"))
+    data = loading.examples(study.root / "data", torch.device("cpu"))
     for step in STEPS[1:]:
         of_epoch = len(last_seen(data, seen[step - step % 4 :], step % 4))
         assert 0 < of_epoch < N / 2

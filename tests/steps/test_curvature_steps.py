@@ -6,10 +6,10 @@ import torch
 from attribution.core.store import load_tensors
 from attribution.curvature import ekfac, kfac, state
 from attribution.curvature.gradients import mean_gradients
-from attribution.curvature.noised import batches, by_examples
+from attribution.curvature.noised_batches import batches, by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.diffusion.noise import alphas_cumprod
-from attribution.steps import inputs
+from attribution.steps import loading
 
 N, Q = 40, 12
 WHOLE, PARTS = "000_039", ("000_029", "030_039")
@@ -82,9 +82,9 @@ def close(found, expected, tolerance=1e-5):
 
 def training(study):
     """The full model, the training set, and the diffusion's abar."""
-    data = inputs.examples(study.root / "results/tiny/data/images/train.safetensors", torch.device("cpu"))
+    data = loading.examples(study.root / "results/tiny/data/images/train.safetensors", torch.device("cpu"))
     path = study.out("train", cohort="full") / "models.safetensors"
-    model = inputs.single(path, study.config["denoiser"], data.shape, torch.device("cpu"))
+    model = loading.single(path, study.config["denoiser"], data.shape, torch.device("cpu"))
     return model, data, alphas_cumprod(study.config["diffusion"])
 
 

@@ -9,7 +9,7 @@ import torch
 
 from attribution.core.store import load_meta, load_tensors, save_tensors
 from attribution.curvature import sketch
-from attribution.curvature.files import save_gradients
+from attribution.curvature.files import packed, save_packed
 from attribution.curvature.gradients import flatten
 from attribution.errors import StudyError
 from attribution.provenance.job import Job
@@ -34,9 +34,10 @@ def job(tmp_path):
         train, parts = gradients(N, 0), []
         for first, last in pairwise([0, *cuts, N]):
             parts.append(tmp_path / f"{first}_{last}_{bits}")
-            save_gradients(parts[-1], {name: part[first:last] for name, part in train.items()}, bits)
+            rows = {name: part[first:last] for name, part in train.items()}
+            save_packed(parts[-1], [packed(rows.items(), bits)])
         queries = tmp_path / f"queries_{bits}"
-        save_gradients(queries, gradients(Q, 1), bits, meta)
+        save_packed(queries, [packed(gradients(Q, 1).items(), bits)], meta)
         spec = {"seed": seed, "job": {"projection": projection}}
         return Job("gram", spec, tmp_path / "out", {"train": parts, "queries": [queries]}, "id")
 

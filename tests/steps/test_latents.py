@@ -12,7 +12,7 @@ import torch
 from attribution.core.store import load_meta, load_tensors
 from attribution.data import artbench, synthetic
 from attribution.data.dataset import Dataset
-from attribution.data.draw import draw
+from attribution.data.split import split
 from attribution.diffusion import autoencoder
 from attribution.workflow import fingerprint
 from attribution.workflow.dvc import locked_md5
@@ -39,7 +39,7 @@ def test_latents_of_the_drawn_images(warm, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     whole = Dataset("artbench_tiny", "", "", *artbench.artbench(synthetic.artbench(tmp_path / "again.tar")))
     model = autoencoder.load(tmp_path / "data/tiny_autoencoder.safetensors", torch.device("cpu"))
-    rows = draw(whole, 0, DATA["train"])
+    rows = split(whole, 0, DATA["train"])
     for name, expected in (("train", rows.train), ("heldout", rows.heldout)):
         path = tmp_path / f"results/toy/data/images/{name}.safetensors"
         found = load_tensors(path)

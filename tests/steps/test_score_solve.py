@@ -16,7 +16,7 @@ from attribution.curvature.metrics import by_moments, second_moments
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.methods import ggn_solve
-from attribution.steps import inputs, score_solve
+from attribution.steps import loading, score_solve
 
 SOLVE = {"measurement": "loss", "steps": 600, "rows": 64, "learning_rate": 0.01, "tolerance": None}
 METHODS = {
@@ -54,8 +54,8 @@ def exact(study):
     """Scores [Q, N] by a dense solve with the mean GGN of 5,120 rows, damped as training was."""
     scores(study, "ggn_solve_few")  # makes the gradients
     root, device = study.root / "results/tiny", torch.device("cpu")
-    data = inputs.examples(root / "data/images/train.safetensors", device)
-    model = inputs.single(root / "models/full/models.safetensors", study.config["denoiser"], data.shape, device)
+    data = loading.examples(root / "data/images/train.safetensors", device)
+    model = loading.single(root / "models/full/models.safetensors", study.config["denoiser"], data.shape, device)
     order, abar = layout(model, covered(model)), alphas_cumprod(study.config["diffusion"])
 
     def rows(stream, step, count):

@@ -11,7 +11,7 @@ from attribution.diffusion.denoisers import build
 from attribution.diffusion.ensemble import stack
 from attribution.diffusion.sampler import sample
 from attribution.errors import StudyError
-from attribution.steps import inputs, trajectories
+from attribution.steps import loading, trajectories
 
 CPU = torch.device("cpu")
 Q, K, SHAPE = 12, 5, (1, 8, 8)
@@ -33,7 +33,7 @@ def ways(study):
 
 def full(study):
     path = study.out("train", cohort="full") / "models.safetensors"
-    return inputs.single(path, study.config["denoiser"], SHAPE, CPU)
+    return loading.single(path, study.config["denoiser"], SHAPE, CPU)
 
 
 def gradients(study, quantity):

@@ -5,7 +5,7 @@ import torch
 
 from attribution.diffusion.noise import add_noise
 from attribution.unlearning import bank as banks
-from attribution.unlearning.losses import bank_losses, losses_at
+from attribution.unlearning.losses import bank_losses
 from attribution.unlearning.skew import skew
 
 SETTINGS = {"draws": 8, "grid": "uniform", "fraction": 0.7, "shared": "all"}
@@ -78,16 +78,6 @@ def test_equal_examples_have_equal_scores_where_all_share_the_noise(world) -> No
         score = skew(reference(world, bank), all_losses(world, stack, world.frozen, bank), 1e-3)
         apart = (score[:, 10] - score[:, 11]).abs().max()
         assert (apart < 1e-12) == (shared == "all")
-
-
-def test_own_rows_and_draws_are_entries_of_the_whole(world) -> None:
-    """What a prefilter evaluates: other examples for each model, some draws."""
-    bank, stack = bank_of(world), moved(world)
-    whole = all_losses(world, stack, world.frozen, bank)
-    rows = torch.tensor([[0, 5], [11, 2], [3, 3]])
-    found = losses_at(world.model, world.frozen, stack, world.images, rows, slice(2, 6), bank, world.abar)
-    expected = torch.stack([whole[m, rows[m], 2:6] for m in range(3)])
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 def test_shared_noise_has_less_variance(world) -> None:

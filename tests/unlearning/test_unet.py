@@ -5,8 +5,8 @@ import torch
 
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.ensemble import loaded
-from attribution.diffusion.kinds import trainable
 from attribution.diffusion.noise import alphas_cumprod
+from attribution.diffusion.parameter_kinds import trainable
 from attribution.unlearning import bank as banks
 from attribution.unlearning.losses import bank_losses
 from attribution.unlearning.mirrored import unlearn

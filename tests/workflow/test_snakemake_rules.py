@@ -1,6 +1,7 @@
 """The rules as they are written: each is one command with its identity, its log, its needs and its receipt."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from attribution.workflow import inputs, paths, registry
+from attribution.workflow import identity, paths, registry, rule_inputs
 
 ROOT = Path(__file__).parents[2]
 STEPS = ROOT / "src/attribution/steps"
 FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
 METHODS = {"methods": dict.fromkeys([*registry.methods(), "ensemble_trak", "trak_mine", "abu_mine", "abu_plus_mine"])}
 DIRECTIVES = {"input", "output", "log", "resources", "params", "shell", "wildcard_constraints"}
+IDENTIFY = re.compile(r'\n        \*\*identify\(\s*"(?P<step>\w+)",\s*"(?P<keys>[^"]*)"(,\s*\w+=\w+)*,?\s*\),\n\s*')
 NEEDS = re.compile(r'\n        \*\*needs\("(?P<rule>\w+)"(, \d+, \d+)?(?P<gpu>, gpu=True)?\),\n\s*')
 
 
@@ -69,7 +71,7 @@ def test_memory_and_time_grow_with_the_attempt_and_gpus_do_not(gpu: bool) -> Non
     wildcards = SimpleNamespace(study="s")
 
     def asked(attempt: int, *arguments: object) -> list[int]:
-        return [need(wildcards, attempt) for need in inputs.needs({"s": study}, *arguments, gpu=gpu).values()]
+        return [need(wildcards, attempt) for need in rule_inputs.needs({"s": study}, *arguments, gpu=gpu).values()]
 
     gpus = [2] if gpu else []
     assert asked(1, "train") == [9000, 30, *gpus]
@@ -108,14 +110,22 @@ def test_nothing_lies_between_two_rules_of_a_group() -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_identity_of_a_job_is_spec_code_and_lock(name: str) -> None:
-    params = RULES[name]["params"]
-    assert set(named(params)) == {"spec", "code", "lock"}
-    assert f'code=identity.code("{name}"),' in params
-    assert "lock=LOCK," in params
-    assert "spec=spec(" in params
+    assert IDENTIFY.fullmatch(RULES[name]["params"])["step"] == name
     assert command(RULES[name]).endswith(
         " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
     )
+
+
+def test_params_are_spec_code_and_lock() -> None:
+    """With one of them less, an edit of config, code or packages reruns nothing."""
+    studies = {"s": {"seed": 3, "data": {"train": 40}}}
+    params = identity.identify(studies, "10cc", "design", "seed", levels=lambda study: f"of {study}")
+    wildcards = type("Wildcards", (dict,), {"study": "s"})(study="s", part="0_20")
+    assert params.keys() == {"spec", "code", "lock"}
+    assert params["lock"] == "10cc"
+    assert params["code"](wildcards) == identity.code_hash("design", None)
+    job = {"part": "0_20", "first": 0, "last": 20}
+    assert json.loads(params["spec"](wildcards)) == {"job": job, "levels": "of s", "seed": 3}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -159,7 +169,7 @@ def constraint(name: str, wildcard: str) -> str:
         return found[1]
     if found := re.search(rf'{wildcard}=reading\("(\w+)"\)', block):
         assert found[1] in registry.READS
-        return inputs.one_of(registry.reading([METHODS], found[1]))
+        return rule_inputs.one_of(registry.reading([METHODS], found[1]))
     found = re.search(rf"{wildcard}=paths\.(\w+)", block)
     return getattr(paths, found[1]) if found else ""
 
@@ -188,7 +198,7 @@ def test_rules_share_a_folder_only_where_constraints_tell_them_apart() -> None:
         "own": {"data": {"folder": "pictures"}},
         "encoded": {"data": {"dataset": "artbench", "autoencoder": "sd2_autoencoder"}},
     }
-    found = [inputs.of_source(studies, source) for source in images.values()]
+    found = [rule_inputs.of_source(studies, source) for source in images.values()]
     assert found == ["named", "own", "encoded"]
     for name, source in images.items():
         assert f'study=of_source("{source}"),' in RULES[name]["wildcard_constraints"]
@@ -236,7 +246,7 @@ DERIVED = ("dvc_md5", "autoencoder_md5", "images_sha256", "levels")  # of the st
 def test_a_spec_holds_the_keys_that_the_step_reads(name: str) -> None:
     """One key more reruns what did not change; one less is not there when the step runs."""
     sections = yaml.safe_load((ROOT / "workflow/schemas/study.schema.yaml").read_text(encoding="utf-8"))["properties"]
-    declared = set(re.search(r'spec=spec\(\s*"([^"]*)"', RULES[name]["params"])[1].split())
+    declared = set(IDENTIFY.fullmatch(RULES[name]["params"])["keys"].split())
     step = (STEPS / f"{name}.py").read_text(encoding="utf-8")
     optional = [key.removesuffix("?").rpartition(".") for key in declared if key.endswith("?")]
     assert all(f'.get("{key}")' in step for _, _, key in optional)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from attribution.errors import StudyError
-from attribution.workflow import inputs, paths
+from attribution.workflow import paths, rule_inputs
 
 SECTIONS = """
 unlearning:
@@ -106,19 +106,23 @@ def test_files_of_unlearning(study: dict[str, Any], whole: dict[str, Any]) -> No
     assert parts == ["000_059", "060_119", "120_149"]
     assert paths.query_parts(whole | {"unlearning": {"cohort": 150}}) == ["all"]
     method = SimpleNamespace(study="s", method="mucs")
-    assert inputs.of_unlearned(studies, "{unlearned}/{part}")(method) == [f"mirrored/{part}" for part in parts]
+    assert rule_inputs.each(studies, "of_unlearned", "{unlearned}/{part}")(method) == [
+        f"mirrored/{part}" for part in parts
+    ]
     for kind, expected in (("newton", []), ("newton_ekfac", ["model/000_399", "model/400_799", "model/800_999"])):
         kinds = SimpleNamespace(study="s", unlearned=kind)
-        assert inputs.of_inverse(studies, "{inverse}/{part}")(kinds) == expected
+        assert rule_inputs.each(studies, "of_inverse", "{inverse}/{part}")(kinds) == expected
     one = SimpleNamespace(study="s")
-    assert inputs.of_prefilter(studies, "{bank}")(one) == ["main"]
-    assert inputs.of_prefilter(studies, "{unlearned}/{part}")(one) == [f"mirrored/{part}" for part in parts]
-    assert inputs.of_prefilter(studies, "full/{by}")(one) == ["full/trak"]
-    assert inputs.of_section(studies, "{study}/x", "counterfactual")(one) == ["s/x"]
-    assert inputs.of_members(studies, "{method}")(SimpleNamespace(study="s", method="ensemble_rank")) == [
+    assert rule_inputs.each(studies, "of_prefilter", "{bank}")(one) == ["main"]
+    assert rule_inputs.each(studies, "of_prefilter", "{unlearned}/{part}")(one) == [
+        f"mirrored/{part}" for part in parts
+    ]
+    assert rule_inputs.each(studies, "of_prefilter", "full/{by}")(one) == ["full/trak"]
+    assert rule_inputs.each(studies, "of_section", "{study}/x", "counterfactual")(one) == ["s/x"]
+    assert rule_inputs.each(studies, "of_members", "{method}")(SimpleNamespace(study="s", method="ensemble_rank")) == [
         "trak",
         "ekfac",
     ]
     plain = {"s": study}
-    assert inputs.of_prefilter(plain, "{bank}")(one) == []
-    assert inputs.of_section(plain, "{study}", "counterfactual")(one) == []
+    assert rule_inputs.each(plain, "of_prefilter", "{bank}")(one) == []
+    assert rule_inputs.each(plain, "of_section", "{study}", "counterfactual")(one) == []

@@ -14,16 +14,13 @@ rule pool:
     resources:
         **needs("pool", 1000, 10),
     params:
-        spec=spec(""),
-        code=identity.code("pool"),
-        lock=LOCK,
+        **identify("pool", ""),
     shell:
         "python -m attribution.steps.pool"
         " --out results/{wildcards.study}/data/pool"
         " --train {input.train}"
         " --heldout {input.heldout}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Draw the code of an encoded ensemble: which member sees which unit.
@@ -40,15 +37,12 @@ rule encode:
     resources:
         **needs("encode", 1000, 10),
     params:
-        spec=spec("seed training.batch ablation.members ablation.code ablation.unit"),
-        code=identity.code("encode"),
-        lock=LOCK,
+        **identify("encode", "seed training.batch ablation.members ablation.code ablation.unit"),
     shell:
         "python -m attribution.steps.encode"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --pool {input.pool}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Training sets without one unit each: the ground truth of ablations.
@@ -66,16 +60,13 @@ rule leave_out:
     resources:
         **needs("leave_out", 1000, 10),
     params:
-        spec=spec("seed training.batch ablation.retrain.units ablation.retrain.replicates"),
-        code=identity.code("leave_out"),
-        lock=LOCK,
+        **identify("leave_out", "seed training.batch ablation.retrain.units ablation.retrain.replicates"),
     shell:
         "python -m attribution.steps.leave_out"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --design {input.design}"
         " --landscape {input.landscape}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Sample a cohort whole and without each unit, from the same noise; and its derivatives in the members' weights.
@@ -93,19 +84,17 @@ rule ablate:
     resources:
         **needs("ablate", gpu=True),
     params:
-        spec=spec(
-            "seed denoiser diffusion ablation.steps ablation.samples ablation.quality ablation.nulls ablation.batch"
+        **identify(
+            "ablate",
+            "seed denoiser diffusion ablation.steps ablation.samples ablation.quality ablation.nulls ablation.batch",
         ),
-        code=identity.code("ablate"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.ablate"
         " --out results/{wildcards.study}/ablations/{wildcards.cohort}"
         " --design {input.design}"
         " --models {input.models}"
         " --pool {input.pool}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The loss of the study's encoded ensemble without each unit, as a method.
@@ -125,19 +114,17 @@ rule score_ablation:
     resources:
         **needs("score_ablation", gpu=True),
     params:
-        spec=spec(
-            "seed denoiser diffusion measurement.draws measurement.batch ablation.nulls methods.{method} -methods.{method}.damping"
+        **identify(
+            "score_ablation",
+            "seed denoiser diffusion measurement.draws measurement.batch ablation.nulls methods.{method} -methods.{method}.damping",
         ),
-        code=identity.code("score_ablation"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.score_ablation"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --design {input.design}"
         " --models {input.models}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Radius by size, search, false attribution, null rows, quality and retraining of the encoded ensembles.
@@ -160,11 +147,10 @@ rule ablation:
     resources:
         **needs("ablation", 4000, 30),
     params:
-        spec=spec(
-            "seed data.train evaluation.bootstrap evaluation.coverage ablation.sizes ablation.samples ablation.quality ablation.top ablation.retrain.size ablation.retrain.replicates"
+        **identify(
+            "ablation",
+            "seed data.train evaluation.bootstrap evaluation.coverage ablation.sizes ablation.samples ablation.quality ablation.top ablation.retrain.size ablation.retrain.replicates",
         ),
-        code=identity.code("ablation"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.ablation"
         " --out results/{wildcards.study}/ablation/all"
@@ -176,8 +162,7 @@ rule ablation:
         " --scores {input.scores}"
         " --null_scores {input.null_scores}"
         " --pool {input.pool}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Table and figures of the encoded ensembles.
@@ -190,24 +175,11 @@ rule ablation_report:
         pool="results/{study}/data/pool/pool.safetensors",
     output:
         table_csv="results/{study}/summary/ablation/ablation.csv",
-        table=report(
-            "results/{study}/summary/ablation/ablation.md",
-            caption="../report/ablation_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
-        radius=report(
-            "results/{study}/summary/ablation/radius.png",
-            caption="../report/ablation_radius.rst",
-            category="{study}",
-            subcategory="Figures",
-        ),
+        table=in_tables("results/{study}/summary/ablation/ablation.md", caption="../report/ablation_table.rst"),
+        radius=in_figures("results/{study}/summary/ablation/radius.png", caption="../report/ablation_radius.rst"),
         radius_svg="results/{study}/summary/ablation/radius.svg",
-        counterfactuals=report(
-            "results/{study}/summary/ablation/counterfactuals.png",
-            caption="../report/counterfactuals.rst",
-            category="{study}",
-            subcategory="Figures",
+        counterfactuals=in_figures(
+            "results/{study}/summary/ablation/counterfactuals.png", caption="../report/counterfactuals.rst"
         ),
         counterfactuals_svg="results/{study}/summary/ablation/counterfactuals.svg",
         receipt="results/{study}/summary/ablation/receipt.json",
@@ -216,9 +188,7 @@ rule ablation_report:
     resources:
         **needs("ablation_report", 2000, 10),
     params:
-        spec=spec("ablation.sizes"),
-        code=identity.code("ablation_report"),
-        lock=LOCK,
+        **identify("ablation_report", "ablation.sizes"),
     shell:
         "python -m attribution.steps.ablation_report"
         " --out results/{wildcards.study}/summary/ablation"
@@ -227,5 +197,4 @@ rule ablation_report:
         " --design {input.design}"
         " --landscape {input.landscape}"
         " --pool {input.pool}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

@@ -15,17 +15,14 @@ rule checkpoints:
     resources:
         **needs("checkpoints", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion training checkpoints.count"),
-        code=identity.code("checkpoints"),
-        lock=LOCK,
+        **identify("checkpoints", "seed denoiser diffusion training checkpoints.count"),
     shell:
         "python -m attribution.steps.checkpoints"
         " --out results/{wildcards.study}/checkpoints/models"
         " --data {input.data}"
         " --subsets {input.subsets}"
         " --model {input.model}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Inner products of gradients at each checkpoint, at the noise that was met in training and over many draws.
@@ -43,9 +40,10 @@ rule checkpoint_products:
     resources:
         **needs("checkpoint_products", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion training.batch gradients.batch curvature.bias checkpoints.draws"),
-        code=identity.code("checkpoint_products"),
-        lock=LOCK,
+        **identify(
+            "checkpoint_products",
+            "seed denoiser diffusion training.batch gradients.batch curvature.bias checkpoints.draws",
+        ),
     shell:
         "python -m attribution.steps.checkpoint_products"
         " --out results/{wildcards.study}/checkpoints/products"
@@ -53,8 +51,7 @@ rule checkpoint_products:
         " --data {input.data}"
         " --queries {input.queries}"
         " --subsets {input.subsets}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Methods that sum over checkpoints of the full model's training.
@@ -72,12 +69,9 @@ rule score_checkpoints:
     resources:
         **needs("score_checkpoints", 2000, 10),
     params:
-        spec=spec("methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_checkpoints"),
-        lock=LOCK,
+        **identify("score_checkpoints", "methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_checkpoints"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --products {input.products}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

@@ -15,15 +15,12 @@ rule coalitions:
     resources:
         **needs("coalitions", 1000, 10),
     params:
-        spec=spec("seed contributors.count contributors.judge.coalitions contributors.judge.fraction"),
-        code=identity.code("coalitions"),
-        lock=LOCK,
+        **identify("coalitions", "seed contributors.count contributors.judge.coalitions contributors.judge.fraction"),
     shell:
         "python -m attribution.steps.coalitions"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --data {input.data}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Prune the full model by magnitude and let it recover on all examples.
@@ -41,16 +38,13 @@ rule sparsify:
     resources:
         **needs("sparsify", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion training contributors.sparsity contributors.recover"),
-        code=identity.code("sparsify"),
-        lock=LOCK,
+        **identify("sparsify", "seed denoiser diffusion training contributors.sparsity contributors.recover"),
     shell:
         "python -m attribution.steps.sparsify"
         " --out results/{wildcards.study}/models/sparse"
         " --data {input.data}"
         " --models {input.models}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Fine-tune the pruned model on each coalition of a cohort.
@@ -71,9 +65,7 @@ rule finetune:
     resources:
         **needs("finetune", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion training contributors.finetune"),
-        code=identity.code("finetune"),
-        lock=LOCK,
+        **identify("finetune", "seed denoiser diffusion training contributors.finetune"),
     shell:
         "python -m attribution.steps.finetune"
         " --out results/{wildcards.study}/models/{wildcards.cohort}"
@@ -81,8 +73,7 @@ rule finetune:
         " --subsets {input.subsets}"
         " --sparse {input.sparse}"
         " --masks {input.masks}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # What the models of a cohort, and their samples, are like.
@@ -101,9 +92,7 @@ rule properties:
     resources:
         **needs("properties", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion contributors.samples contributors.steps contributors.batch"),
-        code=identity.code("properties"),
-        lock=LOCK,
+        **identify("properties", "seed denoiser diffusion contributors.samples contributors.steps contributors.batch"),
     shell:
         "python -m attribution.steps.properties"
         " --out results/{wildcards.study}/properties/{wildcards.cohort}"
@@ -112,8 +101,7 @@ rule properties:
         " --queries {input.queries}"
         " --train {input.train}"
         " --heldout {input.heldout}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Shapley values, and what predicts the properties of models trained without some contributors.
@@ -136,11 +124,10 @@ rule contributors:
     resources:
         **needs("contributors", 4000, 30),
     params:
-        spec=spec(
-            "training.steps evaluation.coverage contributors.count contributors.methods contributors.finetune.steps"
+        **identify(
+            "contributors",
+            "training.steps evaluation.coverage contributors.count contributors.methods contributors.finetune.steps",
         ),
-        code=identity.code("contributors"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.contributors"
         " --out results/{wildcards.study}/contributors/all"
@@ -152,8 +139,7 @@ rule contributors:
         " --scores {input.scores}"
         " --lds {input.lds}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Table and figure of the contributors.
@@ -163,17 +149,11 @@ rule contributors_report:
         arrays="results/{study}/contributors/all/contributors.safetensors",
     output:
         table_csv="results/{study}/summary/contributors/contributors.csv",
-        table=report(
-            "results/{study}/summary/contributors/contributors.md",
-            caption="../report/contributors_table.rst",
-            category="{study}",
-            subcategory="Tables",
+        table=in_tables(
+            "results/{study}/summary/contributors/contributors.md", caption="../report/contributors_table.rst"
         ),
-        values=report(
-            "results/{study}/summary/contributors/shapley.png",
-            caption="../report/contributors_shapley.rst",
-            category="{study}",
-            subcategory="Figures",
+        values=in_figures(
+            "results/{study}/summary/contributors/shapley.png", caption="../report/contributors_shapley.rst"
         ),
         values_svg="results/{study}/summary/contributors/shapley.svg",
         receipt="results/{study}/summary/contributors/receipt.json",
@@ -182,13 +162,10 @@ rule contributors_report:
     resources:
         **needs("contributors_report", 2000, 10),
     params:
-        spec=spec("contributors.methods", labels=labels),
-        code=identity.code("contributors_report"),
-        lock=LOCK,
+        **identify("contributors_report", "contributors.methods", labels=labels),
     shell:
         "python -m attribution.steps.contributors_report"
         " --out results/{wildcards.study}/summary/contributors"
         " --numbers {input.numbers}"
         " --arrays {input.arrays}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

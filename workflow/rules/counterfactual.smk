@@ -18,17 +18,14 @@ rule leave_k_out:
     resources:
         **needs("leave_k_out", 1000, 10),
     params:
-        spec=spec("seed counterfactual.leave counterfactual.joint"),
-        code=identity.code("leave_k_out"),
-        lock=LOCK,
+        **identify("leave_k_out", "seed counterfactual.leave counterfactual.joint"),
     shell:
         "python -m attribution.steps.leave_k_out"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The generated queries made anew from the same noise, and the losses of the old ones.
@@ -44,19 +41,17 @@ rule regenerate:
     resources:
         **needs("regenerate", gpu=True),
     params:
-        spec=spec(
+        **identify(
+            "regenerate",
             "seed denoiser diffusion sampling measurement.draws measurement.batch counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls",
             levels=levels,
         ),
-        code=identity.code("regenerate"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.regenerate"
         " --out results/{wildcards.study}/regenerated/{wildcards.cohort}"
         " --models {input.models}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # How much images and losses change, against random removals of the same size and another seed alone.
@@ -73,19 +68,17 @@ rule counterfactual:
     resources:
         **needs("counterfactual", 1000, 10),
     params:
-        spec=spec(
-            "seed evaluation counterfactual.methods counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls"
+        **identify(
+            "counterfactual",
+            "seed evaluation counterfactual.methods counterfactual.leave.queries counterfactual.joint.queries counterfactual.joint.controls",
         ),
-        code=identity.code("counterfactual"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.counterfactual"
         " --out results/{wildcards.study}/counterfactual/all"
         " --train {input.train}"
         " --subsets {input.subsets}"
         " --regenerated {input.regenerated}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Whether the judged methods name the same examples, for other queries and as each other.
@@ -102,14 +95,14 @@ rule overlap:
     resources:
         **needs("overlap", 1000, 10),
     params:
-        spec=spec("seed evaluation.bootstrap evaluation.coverage counterfactual.methods counterfactual.joint.count"),
-        code=identity.code("overlap"),
-        lock=LOCK,
+        **identify(
+            "overlap",
+            "seed evaluation.bootstrap evaluation.coverage counterfactual.methods counterfactual.joint.count",
+        ),
     shell:
         "python -m attribution.steps.overlap"
         " --out results/{wildcards.study}/overlap/all"
         " --scores {input.scores}"
         " --lds {input.lds}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

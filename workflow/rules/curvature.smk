@@ -15,20 +15,18 @@ rule gradients:
     resources:
         **needs("gradients", gpu=True),
     params:
-        spec=spec(
+        **identify(
+            "gradients",
             "seed denoiser diffusion gradients.draws gradients.batch gradients.bits gradients.outputs curvature.bias",
             levels=levels,
         ),
-        code=identity.code("gradients"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.gradients"
         " --out results/{wildcards.study}/gradients/{wildcards.model}/{wildcards.set}/{wildcards.quantity}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
         " --trajectories {input.trajectories}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Inner products of the queries' gradients and the training set's, projected or not.
@@ -44,16 +42,13 @@ rule gram:
     resources:
         **needs("gram", gpu=True),
     params:
-        spec=spec("seed"),
-        code=identity.code("gram"),
-        lock=LOCK,
+        **identify("gram", "seed"),
     shell:
         "python -m attribution.steps.gram"
         " --out results/{wildcards.study}/gram/{wildcards.model}/{wildcards.measurement}/{wildcards.feature}/{wildcards.projection}"
         " --train {input.train}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Kronecker factors of a Fisher matrix, summed over a part of the examples.
@@ -69,16 +64,13 @@ rule factors:
     resources:
         **needs("factors", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
-        code=identity.code("factors"),
-        lock=LOCK,
+        **identify("factors", "seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
     shell:
         "python -m attribution.steps.factors"
         " --out results/{wildcards.study}/factors/{wildcards.model}/{wildcards.curvature}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Their eigenbasis, from the sums of all parts.
@@ -93,15 +85,12 @@ rule basis:
     resources:
         **needs("basis", gpu=True),
     params:
-        spec=spec(""),
-        code=identity.code("basis"),
-        lock=LOCK,
+        **identify("basis", ""),
     shell:
         "python -m attribution.steps.basis"
         " --out results/{wildcards.study}/basis/{wildcards.model}/{wildcards.curvature}"
         " --factors {input.factors}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Corrected eigenvalues in that basis, summed over a part of the examples.
@@ -118,17 +107,14 @@ rule eigenvalues:
     resources:
         **needs("eigenvalues", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
-        code=identity.code("eigenvalues"),
-        lock=LOCK,
+        **identify("eigenvalues", "seed denoiser diffusion curvature.batch curvature.bias curvature.kinds.{curvature}"),
     shell:
         "python -m attribution.steps.eigenvalues"
         " --out results/{wildcards.study}/eigenvalues/{wildcards.model}/{wildcards.curvature}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
         " --basis {input.basis}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Gradients in that basis: a damping sweep then costs a product each.
@@ -144,13 +130,10 @@ rule rotate:
     resources:
         **needs("rotate", gpu=True),
     params:
-        spec=spec("gradients.bits"),
-        code=identity.code("rotate"),
-        lock=LOCK,
+        **identify("rotate", "gradients.bits"),
     shell:
         "python -m attribution.steps.rotate"
         " --out results/{wildcards.study}/rotated/{wildcards.model}/{wildcards.curvature}/{wildcards.set}/{wildcards.quantity}/{wildcards.part}"
         " --gradients {input.gradients}"
         " --basis {input.basis}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

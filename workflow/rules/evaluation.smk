@@ -16,16 +16,13 @@ rule outcomes:
     resources:
         **needs("outcomes", 1000, 10),
     params:
-        spec=spec(""),
-        code=identity.code("outcomes"),
-        lock=LOCK,
+        **identify("outcomes", ""),
     shell:
         "python -m attribution.steps.outcomes"
         " --out results/{wildcards.study}/outcomes/{wildcards.stream}"
         " --subsets {input.subsets}"
         " --losses {input.losses}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # One method against the retrained models.
@@ -43,17 +40,14 @@ rule lds:
     resources:
         **needs("lds", 1000, 10),
     params:
-        spec=spec("seed measurement.quantities evaluation.coverage methods.{base}"),
-        code=identity.code("lds"),
-        lock=LOCK,
+        **identify("lds", "seed measurement.quantities evaluation.coverage methods.{base}"),
     shell:
         "python -m attribution.steps.lds"
         " --out results/{wildcards.study}/lds/{wildcards.method}"
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The same for scores from few gradient draws.
@@ -70,17 +64,14 @@ rule lds_draws:
     resources:
         **needs("lds_draws", 1000, 10),
     params:
-        spec=spec("seed evaluation.coverage"),
-        code=identity.code("lds_draws"),
-        lock=LOCK,
+        **identify("lds_draws", "seed evaluation.coverage"),
     shell:
         "python -m attribution.steps.lds_draws"
         " --out results/{wildcards.study}/draws/lds"
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # What any method can reach, and what common random numbers save.
@@ -97,17 +88,14 @@ rule ceiling:
     resources:
         **needs("ceiling", 1000, 10),
     params:
-        spec=spec("seed data.train evaluation.bootstrap evaluation.coverage"),
-        code=identity.code("ceiling"),
-        lock=LOCK,
+        **identify("ceiling", "seed data.train evaluation.bootstrap evaluation.coverage"),
     shell:
         "python -m attribution.steps.ceiling"
         " --out results/{wildcards.study}/ceiling/all"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
         " --own {input.own}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # What influence predicts of the retrained models in units of the loss, beside what they measured.
@@ -126,9 +114,9 @@ rule overestimate:
     resources:
         **needs("overestimate", 1000, 10),
     params:
-        spec=spec("seed data.train methods measurement.quantities evaluation.bootstrap evaluation.coverage"),
-        code=identity.code("overestimate"),
-        lock=LOCK,
+        **identify(
+            "overestimate", "seed data.train methods measurement.quantities evaluation.bootstrap evaluation.coverage"
+        ),
     shell:
         "python -m attribution.steps.overestimate"
         " --out results/{wildcards.study}/overestimate/all"
@@ -136,8 +124,7 @@ rule overestimate:
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
         " --baseline {input.baseline}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Which methods put the same examples on top for every query, and whose scores follow the gradients' length.
@@ -155,9 +142,7 @@ rule prevalence:
     resources:
         **needs("prevalence", 1000, 10),
     params:
-        spec=spec("seed methods evaluation"),
-        code=identity.code("prevalence"),
-        lock=LOCK,
+        **identify("prevalence", "seed methods evaluation"),
     shell:
         "python -m attribution.steps.prevalence"
         " --out results/{wildcards.study}/prevalence/all"
@@ -165,5 +150,4 @@ rule prevalence:
         " --lds {input.lds}"
         " --gram {input.gram}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

@@ -14,14 +14,11 @@ rule dataset:
     resources:
         **needs("dataset", 1000, 10),
     params:
-        spec=spec("seed data.dataset data.train", dvc_md5=dataset_md5),
-        code=identity.code("dataset"),
-        lock=LOCK,
+        **identify("dataset", "seed data.dataset data.train", dvc_md5=dataset_md5),
     shell:
         "python -m attribution.steps.dataset"
         " --out results/{wildcards.study}/data/images"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The same from a plain folder or archive of images; a file that is changed, added or removed there runs it again.
@@ -37,17 +34,15 @@ rule image_folder:
     resources:
         **needs("image_folder"),
     params:
-        spec=spec(
+        **identify(
+            "image_folder",
             "seed data.folder data.train data.mode? data.size?",
             images_sha256=images_sha256,
         ),
-        code=identity.code("image_folder"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.image_folder"
         " --out results/{wildcards.study}/data/images"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The same for studies of latents: images are encoded once, by the autoencoder that dvc.lock names.
@@ -64,18 +59,16 @@ rule latents:
     resources:
         **needs("latents", gpu=True),
     params:
-        spec=spec(
+        **identify(
+            "latents",
             "seed data.dataset data.train data.autoencoder",
             dvc_md5=dataset_md5,
             autoencoder_md5=autoencoder_md5,
         ),
-        code=identity.code("latents"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.latents"
         " --out results/{wildcards.study}/data/images"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Draw the subsets of one cohort, each from its own stream.
@@ -90,14 +83,11 @@ rule design:
     resources:
         **needs("design", 1000, 10),
     params:
-        spec=spec("seed data.train design.fraction"),
-        code=identity.code("design"),
-        lock=LOCK,
+        **identify("design", "seed data.train design.fraction"),
     shell:
         "python -m attribution.steps.design"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Train a cohort of denoisers in one batched computation.
@@ -116,16 +106,13 @@ rule train:
     resources:
         **needs("train", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion training"),
-        code=identity.code("train"),
-        lock=LOCK,
+        **identify("train", "seed denoiser diffusion training"),
     shell:
         "python -m attribution.steps.train"
         " --out results/{wildcards.study}/models/{wildcards.cohort}"
         " --data {input.data}"
         " --subsets {input.subsets}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Sample from the full model, and pick held-out and training examples.
@@ -143,17 +130,14 @@ rule queries:
     resources:
         **needs("queries", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion sampling queries"),
-        code=identity.code("queries"),
-        lock=LOCK,
+        **identify("queries", "seed denoiser diffusion sampling queries"),
     shell:
         "python -m attribution.steps.queries"
         " --out results/{wildcards.study}/queries/all"
         " --model {input.model}"
         " --train {input.train}"
         " --heldout {input.heldout}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Measure every model of a cohort on every query, with the same keyed noise.
@@ -170,14 +154,11 @@ rule measure:
     resources:
         **needs("measure", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion measurement", levels=levels),
-        code=identity.code("measure"),
-        lock=LOCK,
+        **identify("measure", "seed denoiser diffusion measurement", levels=levels),
     shell:
         "python -m attribution.steps.measure"
         " --out results/{wildcards.study}/losses/{wildcards.cohort}"
         " --models {input.models}"
         " --queries {input.queries}"
         " --trajectories {input.trajectories}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

@@ -17,17 +17,14 @@ rule remove:
     resources:
         **needs("remove", 1000, 10),
     params:
-        spec=spec("seed removal.queries removal.replicates"),
-        code=identity.code("remove"),
-        lock=LOCK,
+        **identify("remove", "seed removal.queries removal.replicates"),
     shell:
         "python -m attribution.steps.remove"
         " --out results/{wildcards.study}/design/{wildcards.cohort}"
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # How much a query's loss rises without its top influences, against a random removal of the same size.
@@ -44,14 +41,14 @@ rule removal:
     resources:
         **needs("removal", 1000, 10),
     params:
-        spec=spec("seed evaluation.bootstrap evaluation.coverage removal.methods removal.percents removal.replicates"),
-        code=identity.code("removal"),
-        lock=LOCK,
+        **identify(
+            "removal",
+            "seed evaluation.bootstrap evaluation.coverage removal.methods removal.percents removal.replicates",
+        ),
     shell:
         "python -m attribution.steps.removal"
         " --out results/{wildcards.study}/removal/all"
         " --queries {input.queries}"
         " --subsets {input.subsets}"
         " --losses {input.losses}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

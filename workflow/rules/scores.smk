@@ -16,16 +16,13 @@ rule score_similarity:
     resources:
         **needs("score_similarity", 2000, 10),
     params:
-        spec=spec("seed methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_similarity"),
-        lock=LOCK,
+        **identify("score_similarity", "seed methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_similarity"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --queries {input.queries}"
         " --train {input.train}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Methods that need the inner products of gradients.
@@ -42,15 +39,12 @@ rule score_gradients:
     resources:
         **needs("score_gradients", 2000, 10),
     params:
-        spec=spec("methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_gradients"),
-        lock=LOCK,
+        **identify("score_gradients", "methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_gradients"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --gram {input.gram}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Methods that precondition gradients by curvature, part by part of the training set.
@@ -70,9 +64,7 @@ rule score_influence:
     resources:
         **needs("score_influence", gpu=True),
     params:
-        spec=spec("methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_influence"),
-        lock=LOCK,
+        **identify("score_influence", "methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_influence"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
@@ -80,8 +72,7 @@ rule score_influence:
         " --train {input.train}"
         " --basis {input.basis}"
         " --eigenvalues {input.eigenvalues}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Methods whose curvature needs no eigenbasis: its diagonal, the GGN itself, the GGN of sampled rows.
@@ -101,9 +92,10 @@ rule score_curvature:
     resources:
         **needs("score_curvature", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion curvature.batch curvature.bias methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_curvature"),
-        lock=LOCK,
+        **identify(
+            "score_curvature",
+            "seed denoiser diffusion curvature.batch curvature.bias methods.{method} -methods.{method}.damping",
+        ),
     shell:
         "python -m attribution.steps.score_curvature"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
@@ -111,8 +103,7 @@ rule score_curvature:
         " --data {input.data}"
         " --queries {input.queries}"
         " --train {input.train}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Methods that solve with the exact Gauss-Newton matrix, by an iteration over fresh rows of the training set.
@@ -134,11 +125,10 @@ rule score_solve:
     resources:
         **needs("score_solve", gpu=True),
     params:
-        spec=spec(
-            "seed denoiser diffusion training.learning_rate training.weight_decay curvature.bias methods.{method} -methods.{method}.damping"
+        **identify(
+            "score_solve",
+            "seed denoiser diffusion training.learning_rate training.weight_decay curvature.bias methods.{method} -methods.{method}.damping",
         ),
-        code=identity.code("score_solve"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.score_solve"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
@@ -148,8 +138,7 @@ rule score_solve:
         " --train {input.train}"
         " --basis {input.basis}"
         " --eigenvalues {input.eigenvalues}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The mean over models of other seeds of a method's scores.
@@ -166,15 +155,12 @@ rule score_ensemble:
     resources:
         **needs("score_ensemble", 2000, 10),
     params:
-        spec=spec(""),
-        code=identity.code("score_ensemble"),
-        lock=LOCK,
+        **identify("score_ensemble", ""),
     shell:
         "python -m attribution.steps.score_ensemble"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --scores {input.scores}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Several methods together: the mean of their ranks, or a sum fitted to half of the retrained models.
@@ -194,17 +180,14 @@ rule score_combined:
     resources:
         **needs("score_combined", 2000, 10),
     params:
-        spec=spec("seed methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_combined"),
-        lock=LOCK,
+        **identify("score_combined", "seed methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_combined"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
         " --scores {input.scores}"
         " --queries {input.queries}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Gradient dot, TRAK and EK-FAC from few draws.
@@ -223,11 +206,10 @@ rule sweep_draws:
     resources:
         **needs("sweep_draws", gpu=True),
     params:
-        spec=spec(
-            "seed denoiser diffusion gradients.batch curvature.bias draws_sweep methods.trak.damping methods.ekfac.damping"
+        **identify(
+            "sweep_draws",
+            "seed denoiser diffusion gradients.batch curvature.bias draws_sweep methods.trak.damping methods.ekfac.damping",
         ),
-        code=identity.code("sweep_draws"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.sweep_draws"
         " --out results/{wildcards.study}/draws/scores"
@@ -236,5 +218,4 @@ rule sweep_draws:
         " --queries {input.queries}"
         " --basis {input.basis}"
         " --eigenvalues {input.eigenvalues}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

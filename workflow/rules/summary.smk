@@ -24,9 +24,7 @@ rule numbers:
     resources:
         **needs("numbers", 1000, 10),
     params:
-        spec=spec("methods evaluation.coverage evaluation.compare"),
-        code=identity.code("numbers"),
-        lock=LOCK,
+        **identify("numbers", "methods evaluation.coverage evaluation.compare"),
     shell:
         "python -m attribution.steps.numbers"
         " --out results/{wildcards.study}/summary/numbers"
@@ -41,8 +39,7 @@ rule numbers:
         " --overlap {input.overlap}"
         " --ablation {input.ablation}"
         " --contributors {input.contributors}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The tables of results, from the reported numbers, the papers' claims and the benchmarks.
@@ -53,62 +50,29 @@ rule tables:
         peers="results/published/benchmarks/peers.csv",
     output:
         lds_csv="results/{study}/summary/tables/lds.csv",
-        lds=report(
-            "results/{study}/summary/tables/lds.md",
-            caption="../report/lds_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
-        methods=report(
-            "results/{study}/summary/tables/methods.md",
-            caption="../report/lds_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
+        lds=in_tables("results/{study}/summary/tables/lds.md", caption="../report/lds_table.rst"),
+        methods=in_tables("results/{study}/summary/tables/methods.md", caption="../report/lds_table.rst"),
         targets_csv="results/{study}/summary/tables/targets.csv",
-        targets=report(
-            "results/{study}/summary/tables/targets.md",
-            caption="../report/targets_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
+        targets=in_tables("results/{study}/summary/tables/targets.md", caption="../report/targets_table.rst"),
         mucs_csv="results/{study}/summary/tables/mucs.csv",
-        mucs=report(
-            "results/{study}/summary/tables/mucs.md",
-            caption="../report/mucs_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
+        mucs=in_tables("results/{study}/summary/tables/mucs.md", caption="../report/mucs_table.rst"),
         claims_csv="results/{study}/summary/tables/claims.csv",
-        claims=report(
-            "results/{study}/summary/tables/claims.md",
-            caption="../report/claims_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
-        peers=report(
-            "results/{study}/summary/tables/peers.md",
-            caption="../report/peers_table.rst",
-            category="{study}",
-            subcategory="Tables",
-        ),
+        claims=in_tables("results/{study}/summary/tables/claims.md", caption="../report/claims_table.rst"),
+        peers=in_tables("results/{study}/summary/tables/peers.md", caption="../report/peers_table.rst"),
         receipt="results/{study}/summary/tables/receipt.json",
     log:
         "results/{study}/logs/tables.log",
     resources:
         **needs("tables", 1000, 10),
     params:
-        spec=spec("", labels=labels),
-        code=identity.code("tables"),
-        lock=LOCK,
+        **identify("tables", "", labels=labels),
     shell:
         "python -m attribution.steps.tables"
         " --out results/{wildcards.study}/summary/tables"
         " --numbers {input.numbers}"
         " --claims {input.claims}"
         " --peers {input.peers}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The figures, PNG and SVG.
@@ -127,81 +91,42 @@ rule figures:
         autoencoder=of_latents("results/{study}/data/images/autoencoder.safetensors"),
         outcomes="results/{study}/outcomes/crn/outcomes.safetensors",
     output:
-        samples=report(
-            "results/{study}/summary/figures/samples.png",
-            caption="../report/samples.rst",
-            category="{study}",
-            subcategory="Figures",
-        ),
+        samples=in_figures("results/{study}/summary/figures/samples.png", caption="../report/samples.rst"),
         samples_svg="results/{study}/summary/figures/samples.svg",
-        lds_by_method=report(
-            "results/{study}/summary/figures/lds_by_method.png",
-            caption="../report/lds_by_method.rst",
-            category="{study}",
-            subcategory="Figures",
+        lds_by_method=in_figures(
+            "results/{study}/summary/figures/lds_by_method.png", caption="../report/lds_by_method.rst"
         ),
         lds_by_method_svg="results/{study}/summary/figures/lds_by_method.svg",
-        targets=report(
-            "results/{study}/summary/figures/targets.png",
-            caption="../report/targets.rst",
-            category="{study}",
-            subcategory="Figures",
-        ),
+        targets=in_figures("results/{study}/summary/figures/targets.png", caption="../report/targets.rst"),
         targets_svg="results/{study}/summary/figures/targets.svg",
-        damping_sweep=report(
-            "results/{study}/summary/figures/damping_sweep.png",
-            caption="../report/damping_sweep.rst",
-            category="{study}",
-            subcategory="Figures",
+        damping_sweep=in_figures(
+            "results/{study}/summary/figures/damping_sweep.png", caption="../report/damping_sweep.rst"
         ),
         damping_sweep_svg="results/{study}/summary/figures/damping_sweep.svg",
-        lds_by_draws=report(
-            "results/{study}/summary/figures/lds_by_draws.png",
-            caption="../report/lds_by_draws.rst",
-            category="{study}",
-            subcategory="Figures",
+        lds_by_draws=in_figures(
+            "results/{study}/summary/figures/lds_by_draws.png", caption="../report/lds_by_draws.rst"
         ),
         lds_by_draws_svg="results/{study}/summary/figures/lds_by_draws.svg",
-        top_influences=report(
-            "results/{study}/summary/figures/top_influences.png",
-            caption="../report/top_influences.rst",
-            category="{study}",
-            subcategory="Figures",
+        top_influences=in_figures(
+            "results/{study}/summary/figures/top_influences.png", caption="../report/top_influences.rst"
         ),
         top_influences_svg="results/{study}/summary/figures/top_influences.svg",
-        predicted_vs_actual=report(
-            "results/{study}/summary/figures/predicted_vs_actual.png",
-            caption="../report/predicted_vs_actual.rst",
-            category="{study}",
-            subcategory="Figures",
+        predicted_vs_actual=in_figures(
+            "results/{study}/summary/figures/predicted_vs_actual.png", caption="../report/predicted_vs_actual.rst"
         ),
         predicted_vs_actual_svg="results/{study}/summary/figures/predicted_vs_actual.svg",
-        predicted_change=report(
-            "results/{study}/summary/figures/predicted_change.png",
-            caption="../report/predicted_change.rst",
-            category="{study}",
-            subcategory="Figures",
+        predicted_change=in_figures(
+            "results/{study}/summary/figures/predicted_change.png", caption="../report/predicted_change.rst"
         ),
         predicted_change_svg="results/{study}/summary/figures/predicted_change.svg",
-        prevalence=report(
-            "results/{study}/summary/figures/prevalence.png",
-            caption="../report/prevalence.rst",
-            category="{study}",
-            subcategory="Figures",
-        ),
+        prevalence=in_figures("results/{study}/summary/figures/prevalence.png", caption="../report/prevalence.rst"),
         prevalence_svg="results/{study}/summary/figures/prevalence.svg",
-        retrain_without_top=report(
-            "results/{study}/summary/figures/retrain_without_top.png",
-            caption="../report/retrain_without_top.rst",
-            category="{study}",
-            subcategory="Figures",
+        retrain_without_top=in_figures(
+            "results/{study}/summary/figures/retrain_without_top.png", caption="../report/retrain_without_top.rst"
         ),
         retrain_without_top_svg="results/{study}/summary/figures/retrain_without_top.svg",
-        seed_control=report(
-            "results/{study}/summary/figures/seed_control.png",
-            caption="../report/seed_control.rst",
-            category="{study}",
-            subcategory="Figures",
+        seed_control=in_figures(
+            "results/{study}/summary/figures/seed_control.png", caption="../report/seed_control.rst"
         ),
         seed_control_svg="results/{study}/summary/figures/seed_control.svg",
         receipt="results/{study}/summary/figures/receipt.json",
@@ -210,9 +135,7 @@ rule figures:
     resources:
         **needs("figures", 2000, 10),
     params:
-        spec=spec("methods gradients.draws", labels=labels),
-        code=identity.code("figures"),
-        lock=LOCK,
+        **identify("figures", "methods gradients.draws", labels=labels),
     shell:
         "python -m attribution.steps.figures"
         " --out results/{wildcards.study}/summary/figures"
@@ -228,5 +151,4 @@ rule figures:
         " --train {input.train}"
         " --autoencoder {input.autoencoder}"
         " --outcomes {input.outcomes}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

@@ -14,16 +14,13 @@ rule reference:
     resources:
         **needs("reference", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion unlearning.batch unlearning.banks.{bank}"),
-        code=identity.code("reference"),
-        lock=LOCK,
+        **identify("reference", "seed denoiser diffusion unlearning.batch unlearning.banks.{bank}"),
     shell:
         "python -m attribution.steps.reference"
         " --out results/{wildcards.study}/reference/{wildcards.bank}"
         " --model {input.model}"
         " --data {input.data}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Copies of the full model that forget a query each, by mirrored unlearning or plain ascent.
@@ -42,17 +39,14 @@ rule unlearn:
     resources:
         **needs("unlearn", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion unlearning.null_loss unlearning.kinds.{unlearned}"),
-        code=identity.code("unlearn"),
-        lock=LOCK,
+        **identify("unlearn", "seed denoiser diffusion unlearning.null_loss unlearning.kinds.{unlearned}"),
     shell:
         "python -m attribution.steps.unlearn"
         " --out results/{wildcards.study}/unlearned/{wildcards.unlearned}/{wildcards.part}"
         " --model {input.model}"
         " --data {input.data}"
         " --queries {input.queries}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # The same by a Newton step each, with the diagonal of the Fisher matrix or EK-FAC.
@@ -74,9 +68,9 @@ rule unlearn_newton:
     resources:
         **needs("unlearn_newton", gpu=True),
     params:
-        spec=spec("seed denoiser diffusion curvature.batch curvature.bias unlearning.kinds.{unlearned}"),
-        code=identity.code("unlearn_newton"),
-        lock=LOCK,
+        **identify(
+            "unlearn_newton", "seed denoiser diffusion curvature.batch curvature.bias unlearning.kinds.{unlearned}"
+        ),
     shell:
         "python -m attribution.steps.unlearn_newton"
         " --out results/{wildcards.study}/unlearned/{wildcards.unlearned}/{wildcards.part}"
@@ -86,8 +80,7 @@ rule unlearn_newton:
         " --gradients {input.gradients}"
         " --basis {input.basis}"
         " --eigenvalues {input.eigenvalues}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # How much worse each example fares in the models that forgot a query.
@@ -108,9 +101,7 @@ rule score_unlearning:
     resources:
         **needs("score_unlearning", gpu=True),
     params:
-        spec=spec("denoiser diffusion unlearning.batch methods.{method} -methods.{method}.damping"),
-        code=identity.code("score_unlearning"),
-        lock=LOCK,
+        **identify("score_unlearning", "denoiser diffusion unlearning.batch methods.{method} -methods.{method}.damping"),
     shell:
         "python -m attribution.steps.score_unlearning"
         " --out results/{wildcards.study}/scores/{wildcards.model}/{wildcards.method}"
@@ -118,8 +109,7 @@ rule score_unlearning:
         " --data {input.data}"
         " --reference {input.reference}"
         " --unlearned {input.unlearned}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"
 
 
 # Cheaper passes beside the full one, and how unlearning went.
@@ -139,11 +129,10 @@ rule prefilter:
     resources:
         **needs("prefilter", gpu=True),
     params:
-        spec=spec(
-            "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter.method unlearning.prefilter.by unlearning.prefilter.top unlearning.prefilter.candidates unlearning.prefilter.sample unlearning.prefilter.rounds"
+        **identify(
+            "prefilter",
+            "seed denoiser diffusion methods evaluation.bootstrap evaluation.coverage unlearning.batch unlearning.prefilter.method unlearning.prefilter.by unlearning.prefilter.top unlearning.prefilter.candidates unlearning.prefilter.sample unlearning.prefilter.rounds",
         ),
-        code=identity.code("prefilter"),
-        lock=LOCK,
     shell:
         "python -m attribution.steps.prefilter"
         " --out results/{wildcards.study}/prefilter/all"
@@ -153,5 +142,4 @@ rule prefilter:
         " --reference {input.reference}"
         " --unlearned {input.unlearned}"
         " --scores {input.scores}"
-        " --spec {params.spec:q} --code {params.code} --lock {params.lock}"
-        " > {log} 2>&1"
+        " --spec {params.spec:q} --code {params.code} --lock {params.lock} > {log} 2>&1"

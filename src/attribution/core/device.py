@@ -8,13 +8,19 @@ from typing import Any
 import torch
 
 
-def choose() -> torch.device:
-    """CUDA where there is one, else the CPU; TF32 and autotuned convolutions are off, so runs repeat closely."""
+def choose(record: dict[str, Any] | None = None) -> torch.device:
+    """CUDA where there is one, else the CPU; TF32 and autotuned convolutions are off, so runs repeat closely.
+
+    What a receipt says of it is entered in `record`.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts: cuBLAS then repeats itself
     _products("ieee")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if record is not None:
+        record |= describe(device)
+    return device
 
 
 @contextlib.contextmanager

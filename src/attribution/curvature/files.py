@@ -73,8 +73,3 @@ def packed(gradients: Iterable[tuple[str, Tensor]], bits: int) -> dict[str, Tens
 def save_packed(path: Path, parts: Sequence[dict[str, Tensor]], meta: Mapping[str, Any] | None = None) -> None:
     """Write what `packed` made of successive examples. The parts are emptied, so that one tensor is there twice."""
     save_tensors(path, {name: torch.cat([part.pop(name) for part in parts]) for name in list(parts[0])}, meta)
-
-
-def save_gradients(path: Path, gradients: dict[str, Tensor], bits: int, meta: Mapping[str, Any] | None = None) -> None:
-    """Write gradients [n, O, J] a block in 32 bits, or in 8, quantised example by example; StudyError otherwise."""
-    save_packed(path, [packed(gradients.items(), bits)], meta)

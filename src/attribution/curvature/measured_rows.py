@@ -1,6 +1,6 @@
 """The rows that a quantity's gradients are made of, and what is back-propagated from them.
 
-Most quantities are means over keyed noise (noised.py). Three, of queries alone, are not:
+Most quantities are means over keyed noise (noised_batches.py). Three, of queries alone, are not:
     trajectory  minus the log-probability of a sampling trajectory: a row for each counted step
     journey     the loss at the clean images predicted along the trajectory: TRAK's query feature in Journey-TRAK
                 (Georgiev et al. 2023, as Zheng et al. 2024 run it), mean over K images, count / K draws of each
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from attribution.core.rng import Name
-from attribution.curvature.noised import batches, by_examples, tiled
+from attribution.curvature.noised_batches import batches, by_examples, tiled
 from attribution.curvature.rows import Batch
 from attribution.diffusion import quantities, trajectory
 from attribution.diffusion.elbo import Schedule

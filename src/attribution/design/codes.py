@@ -95,24 +95,6 @@ def shards(code: np.ndarray, unit: np.ndarray, least: int, seed: int, *names: Na
     return np.stack(filled)
 
 
-def retained(code: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Members [A, M] bool that saw none of the removed units: code [N, M]; removed [A, N] bool, a group a row.
-
-    Of k random units a share of about 2^-k of the members is left: with 16 members rarely more than 4 units. Raises
-    StudyError naming the first group that every member has seen.
-    """
-    left = ~((removed.astype(np.int64) @ code.astype(np.int64)) > 0)
-    check_retained(left)
-    return left
-
-
-def check_retained(left: np.ndarray) -> None:
-    """StudyError where a row of `left` [A, M] keeps no member."""
-    if not left.any(1).all():
-        row = int(np.flatnonzero(~left.any(1))[0])
-        raise StudyError(f"ablation {row}: every member has seen one of its units; remove fewer, or train more members")
-
-
 _FIX = "take another ablation.code, more ablation.members or fewer units"
 
 

@@ -94,7 +94,7 @@ def against_null(values: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.n
     return z, (1 + np.stack(above, 1)) / (len(null) + 1)
 
 
-def calibration(null: np.ndarray) -> dict[str, float]:
+def p_value_calibration(null: np.ndarray) -> dict[str, float]:
     """Kolmogorov-Smirnov distance to uniform of the p-values that one half of null [K, G] gives to the other half:
     `normal`, those of the z-scores, one-sided; `rank`, those of the ranks.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from attribution.errors import StudyError
 from attribution.evaluation.intervals import interval, mean, of_halves
 from attribution.evaluation.lds import group_prediction, mean_outcome
-from attribution.evaluation.selection import by_kind, choose, halves
+from attribution.evaluation.selection import NO_CHOICE, by_kind, choose, halves
 
 
 def evaluate(
@@ -70,16 +70,39 @@ def evaluate_targets(
     }
 
 
+def evaluate_cross_fitted(
+    scores: np.ndarray,
+    masks: np.ndarray,
+    outcomes: Mapping[str, np.ndarray],
+    kinds: np.ndarray,
+    seed: int,
+    coverage: float,
+) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """The same of scores [2, Q, N] that learned anything else from retrained models, layer 0 from the selection half
+    and layer 1 from the reporting half: neither is judged by models that it was fitted to.
+    """
+    if len(scores) != 2:
+        raise StudyError(f"scores fitted to halves of the subsets must be [2, Q, N], got {list(scores.shape)}")
+    predictions = np.stack([group_prediction(masks, layer) for layer in scores])  # [2, S, Q]
+    return {
+        target: _judge(predictions, None, 0, mean_outcome(measured), kinds, seed, coverage)
+        for target, measured in outcomes.items()
+    }
+
+
 def _judge(
     predictions: np.ndarray,
-    dampings: list[float],
+    dampings: list[float] | None,
     default: int,
     measured: np.ndarray,
     kinds: np.ndarray,
     seed: int,
     coverage: float,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """predictions [L, S, Q] against the measured values [S, Q]; default: its position among the dampings."""
+    """predictions [L, S, Q] against the measured values [S, Q]; default: its position among the dampings.
+
+    Without a list of them predictions [2, S, Q] are fitted to the halves, and each is the choice of its own.
+    """
     if predictions.shape[1:] != measured.shape:
         raise StudyError(
             f"masks and scores give {list(predictions.shape[1:])} predictions [S, Q], outcomes {list(measured.shape)}"
@@ -92,7 +115,10 @@ def _judge(
     arrays |= {name: np.empty(measured.shape[1]) for name in ("per_query", *(f"per_query_{name}" for name in fixed))}
     for kind, queries in by_kind(kinds, measured.shape[1]).items():
         part, truth = predictions[:, :, queries], measured[:, queries]  # [L, S, Qk], [S, Qk]
-        chosen, curves = zip(*(choose(part, truth, way, dampings) for way in ways), strict=True)
+        if dampings is None:
+            chosen, curves = [NO_CHOICE | {"position": layer} for layer in (0, 1)], [[]]
+        else:
+            chosen, curves = zip(*(choose(part, truth, way, dampings) for way in ways), strict=True)
         rows = [way["reporting"] for way in ways]
         tuned, spread = _score([part[choice["position"]] for choice in chosen], truth, rows, coverage)
         arrays["per_query"][queries], arrays[f"spread_{kind}"] = spread[0], spread

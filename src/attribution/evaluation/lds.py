@@ -61,15 +61,6 @@ def mean_outcome(outcomes: np.ndarray) -> np.ndarray:
     return outcomes.mean(axis=0)
 
 
-def lds_per_query(prediction: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Spearman correlation over subsets of prediction [S, Q] with measured loss [S, Q], one value a query, [Q].
-
-    Raises StudyError where shapes disagree or a query's prediction or loss is the same on every subset.
-    """
-    check_pair(prediction, measured)
-    return spearman(prediction, measured, axis=0)
-
-
 def check_pair(prediction: np.ndarray, measured: np.ndarray) -> None:
     """StudyError where the shapes [S, Q] disagree or a query's prediction or loss is the same on every subset."""
     if prediction.shape != measured.shape or prediction.ndim != 2:
@@ -80,11 +71,6 @@ def check_pair(prediction: np.ndarray, measured: np.ndarray) -> None:
             raise StudyError(
                 f"{name} of query {constant[0]} is the same on all {len(values)} subsets: no correlation is defined"
             )
-
-
-def lds(masks: np.ndarray, outcomes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The whole chain: masks [S, N], outcomes [R, S, Q], scores [Q, N] -> score of each query, [Q]."""
-    return lds_per_query(group_prediction(masks, scores), mean_outcome(outcomes))
 
 
 def _centred_ranks(values: np.ndarray, axis: int) -> np.ndarray:

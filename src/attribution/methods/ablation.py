@@ -1,6 +1,6 @@
 """Ablation: how much the loss of an encoded ensemble rises when the members that saw a unit leave it.
 
-    score[q, n] = L_q(without unit n) - L_q(all members),   L_q(w) = w^T G_q w   (diffusion/averaged_loss.py)
+    score[q, n] = L_q(without unit n) - L_q(all members),   L_q(w) = w^T G_q w   (diffusion/ensemble_loss.py)
 (Dai & Gifford 2024, whose measure is the distance of generated images; a loss is defined for every query, and has a
 sign). The effect is exact, for the generator at hand: no member that is left has seen n. What differs from the other
 methods is the estimand: the generator is a mean of M models of half the units each, and the ablated one has half the

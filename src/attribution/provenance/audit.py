@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attribution.provenance import chain, files, marks, since, sums, values
+from attribution.provenance import chain, files, page_marks, since, sums, values
 from attribution.provenance.ledger import NUMBERS, Fault, Ledger, load
 
 WIDTH = 118
@@ -42,7 +42,7 @@ def none(_root: Path, _name: str, _numbers: dict[str, Any]) -> None:
     """No table is made anew."""
 
 
-def audit(root: Path, study: str, published: bool, hashed: bool = True, made: marks.Made = none) -> Audit:
+def audit(root: Path, study: str, published: bool, hashed: bool = True, made: page_marks.Made = none) -> Audit:
     """Hold a study against its receipts. Raises StudyError where there is no such study.
 
     `made` makes the tables of pages that no study publishes as files.
@@ -55,7 +55,7 @@ def audit(root: Path, study: str, published: bool, hashed: bool = True, made: ma
     listed = sums.check(ledger) if published else []
     if any(fault.numbers for fault in counted):  # the numbers are named: the file that holds them need not be
         listed = [fault for fault in listed if fault.where != ledger.shown(ledger.numbers_path())]
-    marked = marks.check(root, study, ledger.numbers, made) if published else []
+    marked = page_marks.check(root, study, ledger.numbers, made) if published else []
     own = [fault for fault in counted if fault.numbers and not all(map(values.is_cost, fault.numbers))]
     rest = [fault for fault in counted if fault not in own]  # costs, which a receipt that was edited changes
     paged = [Fault(where, what, "", True, of) for where, what, of in marked]

@@ -14,7 +14,7 @@ from attribution.provenance import why as reasons
 from attribution.provenance.audit import Audit
 from attribution.provenance.cost import by_rule, table
 from attribution.provenance.ledger import PUBLISHED, is_published, load, published_studies
-from attribution.provenance.marks import DEFAULT
+from attribution.provenance.page_marks import DEFAULT
 from attribution.workflow import plan
 from attribution.workflow.spec import nearest
 

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from attribution.reporting.numbers import Numbers, show
+from attribution.reporting.numbers import Numbers, cells, markdown, show
 from attribution.reporting.style import panels, picture, styled
 
 COLUMNS = {  # of the table: what of ablation.<what>.<measure>_n<size>
@@ -34,10 +34,8 @@ def ablation_table(numbers: Numbers, sizes: Sequence[int]) -> pd.DataFrame:
     for size in sizes:
         row: dict[str, Any] = {"images": size}
         for what in COLUMNS:
-            entry = numbers.get(f"ablation.{what}{size}")
-            low, high = (entry and entry["interval"]) or (None, None)
             name = what.removesuffix("n").rstrip("_.").replace(".", "_")
-            row |= {name: entry and entry["value"], f"{name}_low": low, f"{name}_high": high}
+            row |= cells(name, numbers.get(f"ablation.{what}{size}"))
         rows.append(row)
     return pd.DataFrame(rows).set_index("images").astype(float)
 
@@ -48,7 +46,7 @@ def ablation_markdown(numbers: Numbers, sizes: Sequence[int]) -> str:
     for size in sizes:
         shown = [numbers.get(f"ablation.{what}{size}") for what in COLUMNS]
         lines.append([f"{size:,}", *(show(entry) if entry else "-" for entry in shown)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(lines)
 
 
 @styled

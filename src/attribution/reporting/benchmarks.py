@@ -3,6 +3,7 @@
 import csv
 
 from attribution.errors import StudyError
+from attribution.reporting import numbers
 
 TABLES = {  # file -> column -> head
     "peers": {
@@ -56,4 +57,4 @@ def markdown(name: str, text: str) -> str:
         raise StudyError(f"table of benchmarks {name}: the column {missing[0]} is missing; run `make bench`")
     lines = [list(columns.values()), [":--" if column in WORDS else "--:" for column in columns]]
     lines += [[row[column] for column in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return numbers.markdown(lines)

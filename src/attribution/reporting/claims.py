@@ -16,7 +16,7 @@ from typing import Any
 
 from attribution.errors import StudyError
 from attribution.reporting.names import KINDS
-from attribution.reporting.numbers import Number, check_id, show
+from attribution.reporting.numbers import Number, check_id, markdown, show
 
 HOLDS, FAILS, MIXED, OPEN, UNTESTED = "holds", "fails", "mixed", "open", "not tested"
 ALL = "all"  # in the place of a kind: a number of all queries together
@@ -134,7 +134,7 @@ def claims_markdown(claims: Sequence[Claim], numbers: Mapping[str, Number]) -> s
         paper = f"{claim.paper} ({source})" if claim.paper else source
         shown = [_shown(*found[place]) if place in found else "" for place in PLACES]
         lines.append([claim.text, paper, *shown, _overall(found)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(lines)
 
 
 def _overall(found: Mapping[str, tuple[Number | None, str]]) -> str:

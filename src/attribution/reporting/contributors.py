@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from attribution.reporting.names import name
-from attribution.reporting.numbers import Numbers, show
+from attribution.reporting.numbers import Numbers, cells, markdown, show
 from attribution.reporting.style import panels, styled
 
 PROPERTIES = {  # of evaluation/properties.py, as columns
@@ -37,8 +37,7 @@ def contributors_table(numbers: Numbers, methods: Sequence[str]) -> pd.DataFrame
     for predictor, entries in _rows(numbers, methods):
         row: dict[str, Any] = {"predictor": predictor}
         for what, entry in entries.items():
-            low, high = (entry and entry["interval"]) or (None, None)
-            row |= {what: entry and entry["value"], f"{what}_low": low, f"{what}_high": high}
+            row |= cells(what, entry)
         rows.append(row)
     return pd.DataFrame(rows).set_index("predictor").astype(float)
 
@@ -49,7 +48,7 @@ def contributors_markdown(numbers: Numbers, methods: Sequence[str]) -> str:
     for predictor, entries in _rows(numbers, methods):
         shown = [show(entry) if entry else "-" for entry in entries.values()]
         lines.append([OWN.get(predictor) or name(predictor), *shown])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(lines)
 
 
 def _rows(numbers: Numbers, methods: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ of the loss come first; the last row is what another seed alone changes.
 from collections.abc import Mapping
 
 from attribution.reporting.names import name
-from attribution.reporting.numbers import Number, show
+from attribution.reporting.numbers import Number, markdown, show
 
 CONTROL, FLOOR = "random", "noise_floor"
 COLUMNS = {  # the end of an id -> its head
@@ -50,7 +50,7 @@ def _markdown(numbers: Mapping[str, Number], protocol: str) -> str:
     if any(key.startswith(f"leave_k_out.{FLOOR}.") for key in numbers):
         floor = (_cell(numbers, "leave_k_out", FLOOR, column) for column in COLUMNS)
         lines.append(["*Another seed alone*", *([""] if removed else []), *floor])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(lines)
 
 
 def _cell(numbers: Mapping[str, Number], protocol: str, method: str, column: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from attribution.reporting.names import KINDS, name
-from attribution.reporting.numbers import Number, show
+from attribution.reporting.numbers import Number, cells, markdown, show
 
 WHOLE = "mucs"
 CHANGED = {  # variant -> (which of the claims it isolates, what is changed)
@@ -35,16 +35,11 @@ def table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     for method in _present(numbers):
         row: dict[str, float | str | None] = {"method": method}
         for kind in KINDS:
-            row |= _cells(kind, numbers.get(f"lds.{method}.{kind}"))
-            row |= _cells(f"{kind}_difference", numbers.get(f"lds_difference.{method}_{WHOLE}.{kind}"))
+            row |= cells(kind, numbers.get(f"lds.{method}.{kind}"))
+            row |= cells(f"{kind}_difference", numbers.get(f"lds_difference.{method}_{WHOLE}.{kind}"))
         rows.append(row)
-    columns = ["method", *(key for kind in KINDS for key in (*_cells(kind, None), *_cells(f"{kind}_difference", None)))]
+    columns = ["method", *(key for kind in KINDS for key in (*cells(kind, None), *cells(f"{kind}_difference", None)))]
     return pd.DataFrame(rows, columns=columns).set_index("method")
-
-
-def mucs_csv(numbers: Mapping[str, Number]) -> str:
-    """The table as CSV text."""
-    return table(numbers).to_csv(lineterminator="\n")
 
 
 def mucs_markdown(numbers: Mapping[str, Number]) -> str:
@@ -60,15 +55,10 @@ def mucs_markdown(numbers: Mapping[str, Number]) -> str:
         keys = [f"lds.{method}.{kind}" for kind in kinds]
         keys += [f"lds_difference.{method}_{WHOLE}.{kind}" for kind in kinds]
         lines.append([letter, what, *(show(numbers[key]) if key in numbers else "" for key in keys)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(lines)
 
 
 def _present(numbers: Mapping[str, Number]) -> list[str]:
     """MUCS and the variants that have a score for some kind; none without MUCS itself."""
     scored = {key.split(".")[1] for key in numbers if key.startswith("lds.") and key.count(".") == 2}
     return [method for method in (WHOLE, *CHANGED) if method in scored] if WHOLE in scored else []
-
-
-def _cells(prefix: str, entry: Number | None) -> dict[str, float | None]:
-    low, high = (entry and entry["interval"]) or (None, None)
-    return {prefix: entry and entry["value"], f"{prefix}_low": low, f"{prefix}_high": high}

@@ -97,6 +97,17 @@ def show(entry: Number) -> str:
     return f"{text} [{low}, {high}]"
 
 
+def cells(prefix: str, entry: Number | None) -> dict[str, float | None]:
+    """A number as columns of a table, missing where there is none: its value, and the ends of its interval."""
+    low, high = (entry and entry["interval"]) or (None, None)
+    return {prefix: entry and entry["value"], f"{prefix}_low": low, f"{prefix}_high": high}
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of its lines: heads, alignments, rows."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _plain(text: str) -> str:
     """No negative zero."""
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text

@@ -7,7 +7,7 @@ import pandas as pd
 
 from attribution.errors import StudyError
 from attribution.reporting.names import KINDS, name, quantity
-from attribution.reporting.numbers import Number, show
+from attribution.reporting.numbers import Number, cells, markdown, show
 from attribution.workflow import registry
 
 CEILING = "ceiling"
@@ -33,19 +33,12 @@ def lds_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     for method in [*methods(numbers), CEILING]:
         row: dict[str, Any] = {"method": method}
         for kind in KINDS:
-            entry = numbers.get(f"lds.{method}.{kind}")
-            low, high = (entry and entry["interval"]) or (None, None)
-            row |= {kind: entry and entry["value"], f"{kind}_low": low, f"{kind}_high": high}
+            row |= cells(kind, numbers.get(f"lds.{method}.{kind}"))
             row[f"{kind}_damping"] = _value(numbers, f"damping.{method}.{kind}", None)
             row[f"{kind}_default"] = _value(numbers, f"lds.{method}_default.{kind}", None)
         rows.append(row)
     table = pd.DataFrame(rows).set_index("method").astype(float)
     return table if numbers.keys() & {f"lds.{CEILING}.{kind}" for kind in KINDS} else table.drop(index=CEILING)
-
-
-def lds_csv(numbers: Mapping[str, Number]) -> str:
-    """The table as CSV text."""
-    return lds_table(numbers).to_csv(lineterminator="\n")
 
 
 def lds_markdown(numbers: Mapping[str, Number]) -> str:
@@ -58,12 +51,12 @@ def lds_markdown(numbers: Mapping[str, Number]) -> str:
     if any(f"lds.{CEILING}.{kind}" in numbers for kind in kinds):
         rows.append(CEILING)
     for method in rows:
-        cells = [name(method) if method != CEILING else "*Ceiling*"]
-        cells += [_shown(numbers, f"lds.{method}.{kind}") for kind in kinds]
-        cells.append(_joined([_shown(numbers, f"damping.{method}.{kind}") for kind in kinds]))
-        cells.append(_joined([_shown(numbers, f"lds.{method}_default.{kind}").split(" [")[0] for kind in kinds]))
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        line = [name(method) if method != CEILING else "*Ceiling*"]
+        line += [_shown(numbers, f"lds.{method}.{kind}") for kind in kinds]
+        line.append(_joined([_shown(numbers, f"damping.{method}.{kind}") for kind in kinds]))
+        line.append(_joined([_shown(numbers, f"lds.{method}_default.{kind}").split(" [")[0] for kind in kinds]))
+        lines.append(line)
+    return markdown(lines)
 
 
 def methods_markdown(numbers: Mapping[str, Number]) -> str:
@@ -87,17 +80,9 @@ def targets_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
         row: dict[str, Any] = {"method": method}
         for target in targets(numbers):
             for kind in KINDS:
-                entry = numbers.get(_id(method, kind, target))
-                low, high = (entry and entry["interval"]) or (None, None)
-                row |= {f"{target}_{kind}": entry and entry["value"]}
-                row |= {f"{target}_{kind}_low": low, f"{target}_{kind}_high": high}
+                row |= cells(f"{target}_{kind}", numbers.get(_id(method, kind, target)))
         rows.append(row)
     return pd.DataFrame(rows).set_index("method").astype(float)
-
-
-def targets_csv(numbers: Mapping[str, Number]) -> str:
-    """The table of targets as CSV text."""
-    return targets_table(numbers).to_csv(lineterminator="\n")
 
 
 def targets_markdown(numbers: Mapping[str, Number]) -> str:
@@ -107,14 +92,14 @@ def targets_markdown(numbers: Mapping[str, Number]) -> str:
     slashed = " / ".join(KINDS[kind].lower() for kind in kinds)
     lines = [[f"LDS, {slashed}", *map(quantity, found)], [":--", *["--:"] * len(found)]]
     for method, row in table.iterrows():
-        cells = [name(method)]
+        line = [name(method)]
         for target in found:
             columns = [f"{target}_{kind}" for kind in kinds]
             shown = [_shown(numbers, _id(method, kind, target)).split(" [")[0] for kind in kinds]
             best = [row[column] == table[column].max() for column in columns]
-            cells.append(_joined([f"**{cell}**" if top else cell for cell, top in zip(shown, best, strict=True)]))
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            line.append(_joined([f"**{cell}**" if top else cell for cell, top in zip(shown, best, strict=True)]))
+        lines.append(line)
+    return markdown(lines)
 
 
 def _id(method: str, kind: str, target: str) -> str:
@@ -129,5 +114,5 @@ def _shown(numbers: Mapping[str, Number], key: str) -> str:
     return show(numbers[key]) if key in numbers else ""
 
 
-def _joined(cells: list[str]) -> str:
-    return " / ".join(cell or "-" for cell in cells) if any(cells) else ""
+def _joined(parts: list[str]) -> str:
+    return " / ".join(part or "-" for part in parts) if any(parts) else ""

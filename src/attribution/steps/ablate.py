@@ -16,25 +16,24 @@ from torch import Tensor
 from attribution.core import device as devices
 from attribution.core.store import load_tensors, save_json, save_tensors
 from attribution.design.codes import null_rows
-from attribution.diffusion import averaged
+from attribution.diffusion import ensemble_sampler
 from attribution.diffusion.denoisers import build
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 
 OUTPUTS = {"landscape.safetensors": "tolerance", "cost.json": "statistical"}
 
 
 def run(job: Job) -> None:
     """All samples from the same exogenous noise, whatever the cohort."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     choice, cohort, seed = spec["ablation"], spec["job"]["cohort"], spec["seed"]
-    design, params = load_tensors(job.input("design")), inputs.models(job.input("models"), device)
+    design, params = load_tensors(job.input("design")), loading.models(job.input("models"), device)
     shape = tuple(load_tensors(job.input("pool"))["images"].shape[1:])
     model = build(spec["denoiser"], shape).to(device)
-    chain = averaged.chain(spec["diffusion"], choice["steps"])
+    chain = ensemble_sampler.chain(spec["diffusion"], choice["steps"])
     noise, many = (
-        averaged.exogenous(chain, seed, [f"{stream}/{g}" for g in range(count)], shape).to(device)
+        ensemble_sampler.exogenous(chain, seed, [f"{stream}/{g}" for g in range(count)], shape).to(device)
         for stream, count in (("sample", choice["samples"]), ("quality", choice["quality"]))
     )
 
@@ -46,7 +45,7 @@ def run(job: Job) -> None:
         return done, time.perf_counter() - started
 
     def sample(kept: Tensor, noise: Tensor) -> Tensor:
-        return averaged.sample(model, params, chain, noise, kept.to(device), choice["batch"])
+        return ensemble_sampler.sample(model, params, chain, noise, kept.to(device), choice["batch"])
 
     retained = torch.from_numpy(design["retained"]).bool()  # [A, M]
     members = retained.shape[1]
@@ -61,10 +60,11 @@ def run(job: Job) -> None:
         nulls = torch.from_numpy(~null_rows(~design["retained"].astype(bool), choice["nulls"], seed, cohort))
         found |= {"null": sample(nulls, noise), "factual": sample(every, noise)[0]}
         found |= {"alone": sample(single, many), "crowd": sample(every, many)[0]}
-        averaged.tangents(model, params, averaged.chain(spec["diffusion"], 2), noise[:3, :1])  # loads torch's rules
+        short = ensemble_sampler.chain(spec["diffusion"], 2)
+        ensemble_sampler.tangents(model, params, short, noise[:3, :1])  # loads torch's rules
         few = max(1, choice["batch"] // members**2)  # samples of one pass, in M directions of M members
         moved, first = timed(
-            lambda: [averaged.tangents(model, params, chain, part)[1] for part in noise.split(few, dim=1)]
+            lambda: [ensemble_sampler.tangents(model, params, chain, part)[1] for part in noise.split(few, dim=1)]
         )
         flat = torch.cat(moved, 1).flatten(2).double()  # [M, G, D]
         found["products"] = torch.einsum("mgd,kgd->gmk", flat, flat)

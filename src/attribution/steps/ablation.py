@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from attribution.core.store import load_json, load_tensors, save_json, save_tensors
-from attribution.evaluation import ablation, landscapes, quality
+from attribution.evaluation import ablation, quality
+from attribution.evaluation.counterfactual_distances import (
+    ablation_distances,
+    beside_retraining,
+    distance_measures,
+    false_attribution_rates,
+    mean_quality,
+    nearness,
+)
 from attribution.provenance.job import Job, main
 
 OUTPUTS = {"ablation.json": "statistical", "ablation.safetensors": "tolerance"}
@@ -30,28 +38,28 @@ def run(job: Job) -> None:
     groups = zip(sizes, *(job.inputs[name] for name in ("designs", "landscapes", "costs")), strict=True)
     for size, *paths in groups:
         design, land, cost = load_tensors(paths[0]), load_tensors(paths[1]), load_json(paths[2])
-        moved[size] = landscapes.moves(design["retained"].astype(bool), land)
-        record["sizes"][str(size)] = landscapes.measures(moved[size], land, choice["top"], draws, coverage) | {
-            "far": landscapes.rates(design["unit"], land, images[:size], extract, draws, coverage),
+        moved[size] = ablation_distances(design["retained"].astype(bool), land)
+        record["sizes"][str(size)] = distance_measures(moved[size], land, choice["top"], draws, coverage) | {
+            "far": false_attribution_rates(design["unit"], land, images[:size], extract, draws, coverage),
             "quality": quality.frechet(extract(land["crowd"]), held),
-            "quality_member": landscapes.mean_quality(land["alone"], held, extract),
+            "quality_member": mean_quality(land["alone"], held, extract),
             "passes": cost["passes"]["first"] / cost["passes"]["exact"],
             "seconds": cost["first"] / cost["exact"],
         }
         if size == choice["retrain"]["size"]:
-            near = landscapes.nearness(design["unit"], images[:size], land["factual"])
+            near = nearness(design["unit"], images[:size], land["factual"])
             left = load_tensors(job.input("left_out"))["left_out"].reshape(choice["retrain"]["replicates"], -1)
             again = load_tensors(job.input("retrained"))
-            compared = landscapes.beside_retraining(left, again["counterfactual"], moved[size], near, draws, coverage)
-            record["retrain"] = compared | {"quality": landscapes.mean_quality(again["alone"], held, extract)}
+            compared = beside_retraining(left, again["counterfactual"], moved[size], near, draws, coverage)
+            record["retrain"] = compared | {"quality": mean_quality(again["alone"], held, extract)}
     radius, typical = (np.stack([moved[size][what] for size in sizes]) for what in ("radius", "typical"))
     laws = (("radius", radius), ("null", typical))
     record["slope"] = {name: ablation.power_law(values, sizes, draws, coverage) for name, values in laws}
     scores, nulls = (load_tensors(job.input(name))["scores"] for name in ("scores", "null_scores"))
     _, p = ablation.against_null(scores[0].T, nulls.T)
     record["null"] = {
-        "distance": ablation.calibration(moved[own]["null"]),
-        "loss": ablation.calibration(nulls.T),
+        "distance": ablation.p_value_calibration(moved[own]["null"]),
+        "loss": ablation.p_value_calibration(nulls.T),
         "loss_share05": float((p <= 0.05).mean()),
     }
     save_json(job.out / "ablation.json", record)

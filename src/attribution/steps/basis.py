@@ -13,8 +13,7 @@ OUTPUTS = {"basis.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """Sums are added, then decomposed."""
-    device = devices.choose()
-    job.record |= devices.describe(device)
+    device = devices.choose(job.record)
     parts = (state.unpack_factors(load_tensors(path, "pt", str(device))) for path in job.inputs["factors"])
     save_tensors(job.out / "basis.safetensors", state.pack(kfac.eigenbasis(kfac.merge(parts))))
 

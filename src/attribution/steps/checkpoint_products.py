@@ -22,12 +22,12 @@ from attribution.core.store import load_meta, load_tensors, save_tensors
 from attribution.curvature.directions import lengths, mean_directions
 from attribution.curvature.gradients import example_gradients, mean_gradients
 from attribution.curvature.inner import inner
-from attribution.curvature.noised import by_examples
+from attribution.curvature.noised_batches import by_examples
 from attribution.curvature.replay import Meeting, last_met, replayed
 from attribution.curvature.rows import loss_gradient
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.training.stream import Stream, batch
 
 OUTPUTS = {"products.safetensors": "tolerance"}
@@ -35,9 +35,8 @@ OUTPUTS = {"products.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """Checkpoint by checkpoint."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data, queries = (inputs.examples(job.input(name), device) for name in ("data", "queries"))
+    spec, device = job.spec, devices.choose(job.record)
+    data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
     checkpoints = job.input("checkpoints")
     meta, design = load_meta(checkpoints), load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"][0]
@@ -47,7 +46,7 @@ def run(job: Job) -> None:
     ]
     parts = []
     for name, (t, eps) in zip(meta["names"], met, strict=True):
-        model = inputs.single(checkpoints, spec["denoiser"], data.shape, device, name)
+        model = loading.single(checkpoints, spec["denoiser"], data.shape, device, name)
         parts.append(_products(model, data, queries, t, eps, spec))
     products = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
     rates = torch.tensor(meta["learning_rates"], dtype=torch.float64)
@@ -65,7 +64,7 @@ def _meetings(
 
 
 def _products(
-    model: nn.Module, data: inputs.Examples, queries: inputs.Examples, t: Tensor, eps: Tensor, spec: dict[str, Any]
+    model: nn.Module, data: loading.Examples, queries: loading.Examples, t: Tensor, eps: Tensor, spec: dict[str, Any]
 ) -> dict[str, Tensor]:
     """The products of one checkpoint, on the CPU: those of the file's head without K."""
     rows, draws, bias = spec["gradients"]["batch"], spec["checkpoints"]["draws"], spec["curvature"]["bias"]

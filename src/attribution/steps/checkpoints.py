@@ -28,7 +28,7 @@ from attribution.diffusion.ensemble import Stack, member, stack
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.training.loop import Cohort, learning_rate, train
 from attribution.training.state import PARTS, State
 from attribution.training.stream import Stream
@@ -41,9 +41,8 @@ Kept = dict[int, dict[str, Tensor]]  # step -> weights by parameter name
 
 def run(job: Job) -> None:
     """Resume from this job's own file if there is one, train to the end, compare, save."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
     design = load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)
     stream = Stream(spec["seed"], tuple(design["streams"][0]))

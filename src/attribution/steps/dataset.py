@@ -8,8 +8,8 @@ from pathlib import Path
 
 from attribution.core.store import save_tensors
 from attribution.data import dataset as datasets
-from attribution.data.draw import draw
 from attribution.data.provide import provide
+from attribution.data.split import split
 from attribution.provenance.job import Job, main
 from attribution.workflow.dvc import dataset_path
 
@@ -22,7 +22,7 @@ def run(job: Job) -> None:
     path = Path(dataset_path(data["dataset"]))
     provide(path, data["dataset"], job.spec["dvc_md5"])
     whole = datasets.load(path)
-    drawn = draw(whole, job.spec["seed"], data["train"])
+    drawn = split(whole, job.spec["seed"], data["train"])
     meta = {"dataset": whole.name, "source": whole.source, "licence": whole.licence}
     for name, rows in (("train", drawn.train), ("heldout", drawn.heldout)):
         tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": rows}

@@ -7,22 +7,20 @@ The draws are other ones than the factors', as in Mlodozeniec et al. 2025.
 from attribution.core import device as devices
 from attribution.core.store import load_tensors, save_tensors
 from attribution.curvature import ekfac, state
-from attribution.curvature.noised import batches, by_examples
+from attribution.curvature.noised_batches import batches, by_examples
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
-from attribution.steps.parts import part_of
+from attribution.steps import loading
 
 OUTPUTS = {"eigenvalues.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """One pass over examples x draws: squares of single rows' gradients, or of their mean over an example's draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
-    part = part_of(data, spec["job"])
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
+    part = loading.part_of(data, spec["job"])
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     choice, bias = spec["curvature"]["kinds"][spec["job"]["curvature"]], spec["curvature"]["bias"]
     draw = {"seed": spec["seed"], "stream": "curvature/eigenvalues", "count": choice["draws"]}

@@ -7,22 +7,20 @@ The basis is made of all parts' sums.
 from attribution.core import device as devices
 from attribution.core.store import save_tensors
 from attribution.curvature import kfac, state
-from attribution.curvature.noised import batches
+from attribution.curvature.noised_batches import batches
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
-from attribution.steps.parts import part_of
+from attribution.steps import loading
 
 OUTPUTS = {"factors.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """One pass over examples x draws. `averaged` changes the eigenvalues alone: its factors are the empirical ones."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
-    part = part_of(data, spec["job"])
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
+    part = loading.part_of(data, spec["job"])
     choice = spec["curvature"]["kinds"][spec["job"]["curvature"]]
     rows = batches(
         part.images,

@@ -15,8 +15,8 @@ from attribution.diffusion.denoisers import build
 from attribution.diffusion.ensemble import Stack, member
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
-from attribution.steps.inputs import Examples
+from attribution.steps import loading
+from attribution.steps.loading import Examples
 from attribution.training import sparsify
 from attribution.training.loop import Cohort
 from attribution.training.stream import Stream
@@ -26,13 +26,12 @@ OUTPUTS = {"models.safetensors": "tolerance", "log.jsonl": "statistical"}
 
 def run(job: Job) -> None:
     """All coalitions from the same weights, under common random numbers."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data, design = inputs.examples(job.input("data"), device), load_meta(job.input("subsets"))
+    spec, device = job.spec, devices.choose(job.record)
+    data, design = loading.examples(job.input("data"), device), load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)
     streams = tuple(Stream(spec["seed"], tuple(names)) for names in design["streams"])
     cohort = Cohort(tuple(design["names"]), members, streams)
-    start = member(inputs.models(job.input("sparse"), device), 0)
+    start = member(loading.models(job.input("sparse"), device), 0)
     masks = load_tensors(job.input("masks"), "pt", str(device))
     settings = (spec["denoiser"], spec["diffusion"], spec["training"], spec["contributors"]["finetune"])
     weights = tuned(job.out, settings, start, masks, cohort, data)

@@ -17,18 +17,16 @@ from attribution.diffusion import trajectory
 from attribution.diffusion.elbo import Schedule, schedule
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, trajectories
-from attribution.steps.parts import part_of
+from attribution.steps import loading, trajectories
 
 OUTPUTS = {"gradients.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """One pass over examples x rows, a group of examples at a time."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     chain = schedule(spec["diffusion"], spec["levels"])
     measured = _rows(job, data, chain, device)
     bias, choice = spec["curvature"]["bias"], spec["gradients"]
@@ -40,10 +38,10 @@ def run(job: Job) -> None:
     save_packed(job.out / "gradients.safetensors", parts, meta)
 
 
-def _rows(job: Job, data: inputs.Examples, chain: Schedule, device: torch.device) -> Measured:
+def _rows(job: Job, data: loading.Examples, chain: Schedule, device: torch.device) -> Measured:
     """Rows of the job's quantity. Raises StudyError for a quantity of queries that is asked of the training set."""
     spec = job.spec
-    quantity, choice, part = spec["job"]["quantity"], spec["gradients"], part_of(data, spec["job"])
+    quantity, choice, part = spec["job"]["quantity"], spec["gradients"], loading.part_of(data, spec["job"])
     draws = Draws(spec["seed"], f"gradients/{spec['job']['set']}", choice["draws"], choice["batch"])
     if quantity in (*measured_rows.ALONG, "output") and spec["job"]["set"] != "queries":
         raise StudyError(f"quantity {quantity!r} is one of queries, not of the training set")

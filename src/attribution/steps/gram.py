@@ -29,8 +29,7 @@ Features = Mapping[str, Tensor]  # block -> [n, O, J], or the one block of a ske
 
 def run(job: Job) -> None:
     """Products block by block in float64: TRAK inverts the kernel."""
-    device = devices.choose()
-    job.record |= devices.describe(device)
+    device = devices.choose(job.record)
     kind, dimensions = sketch.parse(job.spec["job"]["projection"])
 
     def gradients(path: Path) -> Features:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from attribution.core.store import save_tensors
 from attribution.data.dataset import Dataset, check
-from attribution.data.draw import draw
 from attribution.data.image_folder import read
 from attribution.data.images import to_unit
+from attribution.data.split import split
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
 
@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     job.record["read"] = found.said
     print(f"{source}: " + ", ".join(f"{name} {count}" for name, count in found.said.items()))
     whole = check(Dataset(source.name, "a folder of images", "not stated", *found.arrays))
-    drawn = draw(whole, job.spec["seed"], data["train"])
+    drawn = split(whole, job.spec["seed"], data["train"])
     meta = {"dataset": whole.name, "source": whole.source, "licence": whole.licence}
     for name, rows in (("train", drawn.train), ("heldout", drawn.heldout)):
         tensors = {"images": to_unit(whole.images[rows]), "labels": whole.labels[rows], "index": rows}

@@ -12,8 +12,8 @@ import torch
 from attribution.core import device as devices
 from attribution.core.store import StoredTensors, load_meta, save_tensors
 from attribution.data.dataset import Dataset
-from attribution.data.draw import draw
 from attribution.data.provide import provide
+from attribution.data.split import split
 from attribution.diffusion import autoencoder
 from attribution.provenance.job import Job, main
 from attribution.workflow.dvc import dataset_path
@@ -28,8 +28,7 @@ BATCH = 64  # images in one pass: memory, not results
 
 def run(job: Job) -> None:
     """Both files are pinned by dvc.lock: the dataset, and the autoencoder that data.autoencoder names."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     data = spec["data"]
     path, weights = (Path(dataset_path(name)) for name in (data["dataset"], data["autoencoder"]))
     provide(path, data["dataset"], spec["dvc_md5"])
@@ -38,7 +37,7 @@ def run(job: Job) -> None:
     stored, meta = StoredTensors(path), load_meta(path)
     latents = autoencoder.encode(model, stored["images"], BATCH).numpy()
     whole = Dataset(**meta, images=latents, labels=stored["labels"].numpy(), split=stored["split"].numpy())
-    drawn = draw(whole, spec["seed"], data["train"])
+    drawn = split(whole, spec["seed"], data["train"])
     about = {"dataset": whole.name, "source": whole.source, "licence": whole.licence, "latents": data["autoencoder"]}
     for name, rows in (("train", drawn.train), ("heldout", drawn.heldout)):
         tensors = {"images": whole.images[rows], "labels": whole.labels[rows], "index": np.asarray(rows)}

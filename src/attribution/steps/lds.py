@@ -6,8 +6,7 @@ predictions for the loss, and spreads for the other targets under names with `.<
 """
 
 from attribution.core.store import load_tensors, save_json, save_tensors
-from attribution.evaluation import folds
-from attribution.evaluation.evaluate import evaluate_targets
+from attribution.evaluation.evaluate import evaluate_cross_fitted, evaluate_targets
 from attribution.provenance.job import Job, main
 from attribution.steps.retrained import query_kinds, retrained_for
 
@@ -28,7 +27,7 @@ def run(job: Job) -> None:
     kinds, options = query_kinds(job.input("queries")), (job.spec["seed"], settings["coverage"])
     masks, outcomes = models[MAIN].masks, {target: found.outcomes for target, found in models.items()}
     if "folds" in scored:  # fitted to halves of the retrained models
-        judged = folds.evaluate_targets(scores, masks, outcomes, kinds, *options)
+        judged = evaluate_cross_fitted(scores, masks, outcomes, kinds, *options)
     else:
         layers = scores if dampings is not None else scores[0]
         default = job.spec["methods"][job.spec["job"]["base"]].get("damping")

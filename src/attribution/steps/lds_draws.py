@@ -17,21 +17,11 @@ def run(job: Job) -> None:
     draws = scored.pop("draws").tolist()
     examples = next(iter(scored.values())).shape[-1]
     models = retrained(job.input("outcomes"), examples, "loss")
-    settings = job.spec["evaluation"]
-    kinds = query_kinds(job.input("queries"))
+    options = query_kinds(job.input("queries")), job.spec["seed"], job.spec["evaluation"]["coverage"]
     records = []
     for method, layers in scored.items():
         for count, scores in zip(draws, layers, strict=True):
-            record, _ = evaluate(
-                scores,
-                None,
-                None,
-                models.masks,
-                models.outcomes,
-                kinds,
-                job.spec["seed"],
-                settings["coverage"],
-            )
+            record, _ = evaluate(scores, None, None, models.masks, models.outcomes, *options)
             records.append({"method": method, "draws": count, "kinds": record["kinds"]})
     save_json(job.out / "lds.json", records)
 

@@ -11,18 +11,17 @@ from attribution.diffusion.denoisers import build
 from attribution.diffusion.elbo import schedule
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, trajectories
+from attribution.steps import loading, trajectories
 
 OUTPUTS = {"losses.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """One pass over queries x draws for the whole cohort, and one over the steps of the queries' trajectories."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    queries = inputs.examples(job.input("queries"), device)
+    spec, device = job.spec, devices.choose(job.record)
+    queries = loading.examples(job.input("queries"), device)
     model = build(spec["denoiser"], queries.shape).to(device)
-    params, choice = inputs.models(job.input("models"), device), spec["measurement"]
+    params, choice = loading.models(job.input("models"), device), spec["measurement"]
     found = quantities.measured(
         [quantity for quantity in choice["quantities"] if quantity != "trajectory"],
         schedule(spec["diffusion"], spec["levels"]),

@@ -4,7 +4,7 @@ Only influence with a curvature of its own predicts changes in units; each metho
 differentiates, where that was measured. At the default dampings, which no retrained model had a say in: the size of a
 prediction depends on the damping.
 
-Writes overestimate.json: method -> kind -> record of evaluation.overestimate; and overestimate.safetensors:
+Writes overestimate.json: method -> kind -> record of evaluation.calibration; and overestimate.safetensors:
 predicted.<method> and actual.<quantity>, [S, Q] each.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from attribution.core.store import load_tensors, save_json, save_tensors
-from attribution.evaluation.overestimate import changes, overestimate
+from attribution.evaluation.calibration import calibration, changes
 from attribution.provenance.job import Job, main
 from attribution.steps.retrained import has_units, layer_at, query_kinds, retrained_for
 
@@ -40,7 +40,7 @@ def run(job: Job) -> None:
             models[quantity].outcomes,
             baseline[quantity],
         )
-        record[method] = overestimate(
+        record[method] = calibration(
             predicted, actual, kinds, job.spec["seed"], settings["bootstrap"], settings["coverage"]
         )
         arrays |= {f"predicted.{method}": predicted, f"actual.{quantity}": actual}

@@ -4,12 +4,10 @@ Writes overlap.json: {"k": length of a list, "within": method -> kind -> {value,
 other -> the same for generated queries}; a kind with a single query is left out.
 """
 
-import numpy as np
-
-from attribution.core.store import load_json, load_tensors, save_json
-from attribution.evaluation.overlap import between, within
+from attribution.core.store import save_json
+from attribution.evaluation.top_k_agreement import between, within
 from attribution.provenance.job import Job, main
-from attribution.steps.retrained import layer_of, query_kinds
+from attribution.steps.retrained import query_kinds, ranked
 
 OUTPUTS = {"overlap.json": "tolerance"}
 KIND = "generated"
@@ -20,24 +18,13 @@ def run(job: Job) -> None:
     choice, settings = job.spec["counterfactual"], job.spec["evaluation"]
     options = choice["joint"]["count"], job.spec["seed"], settings["bootstrap"], settings["coverage"]
     kinds = query_kinds(job.input("queries"))
-    rows_of = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
-    rows_of = {kind: rows for kind, rows in rows_of.items() if len(rows) > 1}
-    ranked: dict[str, dict[str, np.ndarray]] = {}
-    for method, scores, lds in zip(choice["methods"], job.inputs["scores"], job.inputs["lds"], strict=True):
-        scored, chosen = load_tensors(scores), load_json(lds)["kinds"]
-        ranked[method] = {
-            kind: scored["scores"][layer_of(scored, chosen[kind]), rows] for kind, rows in rows_of.items()
-        }
-    found = {
-        "k": choice["joint"]["count"],
-        "within": {
-            method: {kind: within(scores, *options) for kind, scores in of.items()} for method, of in ranked.items()
-        },
-        "between": {
-            a: {b: between(ranked[a][KIND], ranked[b][KIND], *options) for b in ranked if b > a and KIND in rows_of}
-            for a in ranked
-        },
-    }
+    files = zip(choice["methods"], job.inputs["scores"], job.inputs["lds"], strict=True)
+    of_method = {method: ranked(scores, lds, kinds) for method, scores, lds in files}
+    found = {"k": choice["joint"]["count"], "within": {}, "between": {}}
+    for a, of in of_method.items():
+        found["within"][a] = {kind: within(scores, *options) for kind, scores in of.items()}
+        others = [b for b in of_method if b > a and KIND in of]
+        found["between"][a] = {b: between(of[KIND], of_method[b][KIND], *options) for b in others}
     save_json(job.out / "overlap.json", found)
 
 

@@ -18,7 +18,7 @@ from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.evaluation.fidelity import by_draws, mean_interval, rank_correlation, recall, split_half
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, unlearned
+from attribution.steps import loading, unlearned
 from attribution.steps.retrained import layer_at, query_kinds
 from attribution.unlearning.losses import bank_losses
 from attribution.unlearning.prefilter import candidates, estimate
@@ -30,8 +30,7 @@ KIND = "generated"
 
 def run(job: Job) -> None:
     """Terms of the skew, [Q, N, S], cohort by cohort; then every setting on them."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     choice, methods = spec["unlearning"]["prefilter"], spec["methods"]
     wanted = np.flatnonzero(query_kinds(job.input("queries")) == KIND)
     about, terms = _terms(job, wanted, methods[choice["method"]]["floor"], device)
@@ -80,9 +79,9 @@ def _terms(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """How unlearning went, [Q] each, and the terms [Q, N, S] of which the skew is the mean, of the wanted queries."""
     spec = job.spec
-    data, abar = inputs.examples(job.input("data"), device), alphas_cumprod(spec["diffusion"])
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
-    params = member(inputs.models(job.input("model"), device), 0)
+    data, abar = loading.examples(job.input("data"), device), alphas_cumprod(spec["diffusion"])
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
+    params = member(loading.models(job.input("model"), device), 0)
     bank, before = unlearned.load_reference(job.input("reference"), device)
     if bank.shared != "all":
         raise StudyError(f"unlearning.prefilter: needs a bank that all examples share, {bank.name!r} is not")

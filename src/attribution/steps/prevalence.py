@@ -1,7 +1,7 @@
 """Which methods put the same training examples on top for every query, and how far their scores follow the gradients'
 length.
 
-Writes prevalence.json: {"k": length of a list, "methods": method -> kind -> record of evaluation.prevalence,
+Writes prevalence.json: {"k": length of a list, "methods": method -> kind -> record of evaluation.hubness,
 "differences": "<a>_<b>" -> kind -> {overlap, norm_correlation: {value, interval}, n}, for the pairs of
 evaluation.compare}. A kind with a single query is left out: there is no other to share examples with.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from attribution.core.store import load_json, load_tensors, save_json
+from attribution.core.store import load_tensors, save_json
+from attribution.evaluation.hubness import BOOTSTRAPPED, hubness
 from attribution.evaluation.intervals import difference
-from attribution.evaluation.prevalence import BOOTSTRAPPED, prevalence
 from attribution.provenance.job import Job, main
-from attribution.steps.retrained import layer_of, query_kinds
+from attribution.steps.retrained import query_kinds, ranked
 
 OUTPUTS = {"prevalence.json": "tolerance"}
 TOP = 10
@@ -25,23 +25,13 @@ def run(job: Job) -> None:
     settings = job.spec["evaluation"]
     norms = np.sqrt(load_tensors(job.input("gram"))["train_norm"])
     kinds = query_kinds(job.input("queries"))
-    of_kind = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
     found: dict[str, Any] = {}
     spreads: dict[str, Any] = {}
     for method, scores, lds in zip(sorted(job.spec["methods"]), job.inputs["scores"], job.inputs["lds"], strict=True):
-        scored, chosen = load_tensors(scores), load_json(lds)["kinds"]
         found[method], spreads[method] = {}, {}
-        for kind, rows in of_kind.items():
-            if len(rows) < 2:
-                continue
-            found[method][kind], spreads[method][kind] = prevalence(
-                scored["scores"][layer_of(scored, chosen[kind]), rows],
-                norms,
-                TOP,
-                job.spec["seed"],
-                settings["bootstrap"],
-                settings["coverage"],
-            )
+        options = norms, TOP, job.spec["seed"], settings["bootstrap"], settings["coverage"]
+        for kind, of_queries in ranked(scores, lds, kinds).items():
+            found[method][kind], spreads[method][kind] = hubness(of_queries, *options)
     compared = {f"{a}_{b}": _difference(found, spreads, a, b, settings["coverage"]) for a, b in settings["compare"]}
     save_json(job.out / "prevalence.json", {"k": TOP, "methods": found, "differences": compared})
 

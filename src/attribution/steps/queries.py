@@ -15,7 +15,7 @@ from attribution.diffusion import trajectory
 from attribution.diffusion.trajectory import Trajectory
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, trajectories
+from attribution.steps import loading, trajectories
 
 OUTPUTS = {"queries.safetensors": "tolerance", "trajectories.safetensors": "tolerance"}
 KINDS = ("generated", "heldout", "training")
@@ -23,9 +23,8 @@ KINDS = ("generated", "heldout", "training")
 
 def run(job: Job) -> None:
     """Training queries are drawn by a named stream; held-out ones are the first of the (shuffled) pool."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    train, heldout = (inputs.examples(job.input(name), device) for name in ("train", "heldout"))
+    spec, device = job.spec, devices.choose(job.record)
+    train, heldout = (loading.examples(job.input(name), device) for name in ("train", "heldout"))
     counts = spec["queries"]
     if counts["heldout"] > len(heldout.names):
         raise StudyError(
@@ -37,7 +36,7 @@ def run(job: Job) -> None:
         "training": rng(spec["seed"], "queries").permutation(len(train.names))[: counts["training"]],
     }
     samples = [f"generated/{number}" for number in rows["generated"]]
-    model = inputs.single(job.input("model"), spec["denoiser"], train.shape, device)
+    model = loading.single(job.input("model"), spec["denoiser"], train.shape, device)
     chain = spec["diffusion"], spec["sampling"], spec["seed"]
     sampled = trajectory.trajectory(model, *chain, samples, train.shape, device)
     images = {

@@ -12,7 +12,7 @@ from attribution.diffusion.ensemble import member
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.unlearning import bank as banks
 from attribution.unlearning.losses import REFERENCE, bank_losses
 
@@ -21,11 +21,10 @@ OUTPUTS = {"reference.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One pass over examples x draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
-    params = member(inputs.models(job.input("model"), device), 0)
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
+    params = member(loading.models(job.input("model"), device), 0)
     name, abar = spec["job"]["bank"], alphas_cumprod(spec["diffusion"])
     bank = banks.draw(spec["seed"], name, spec["unlearning"]["banks"][name], abar, data.shape)
     stack = {key: value[None] for key, value in params.items()}

@@ -16,7 +16,7 @@ from attribution.diffusion.elbo import schedule
 from attribution.diffusion.ensemble import loaded, member
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.steps.retrained import query_kinds
 
 OUTPUTS = {"regenerated.safetensors": "tolerance"}
@@ -25,15 +25,14 @@ KIND = "generated"
 
 def run(job: Job) -> None:
     """Model by model, all of the generated queries that are judged."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     leave, joint, seed = spec["counterfactual"]["leave"], spec["counterfactual"]["joint"], spec["seed"]
     count = max(leave["queries"], joint["queries"] + joint["controls"])
-    queries = inputs.examples(job.input("queries"), device)
+    queries = loading.examples(job.input("queries"), device)
     rows = np.flatnonzero(query_kinds(job.input("queries")) == KIND)[:count]
     images, names = queries.images[torch.from_numpy(rows).to(device)], [queries.names[row] for row in rows]
     model = build(spec["denoiser"], queries.shape).to(device)
-    params = inputs.models(job.input("models"), device)
+    params = loading.models(job.input("models"), device)
     made = []
     for m in range(len(next(iter(params.values())))):
         chain = spec["diffusion"], spec["sampling"], seed

@@ -17,6 +17,7 @@ CONTROL = "random"
 def run(job: Job) -> None:
     """Files come in the order of paths.removals: nothing removed, then percents within methods."""
     removal, settings = job.spec["removal"], job.spec["evaluation"]
+    options = job.spec["seed"], settings["bootstrap"], settings["coverage"]
     replicates = removal["replicates"]
     pairs = [
         (load_tensors(subsets)["query"].reshape(replicates, -1), load_tensors(losses)["loss"])
@@ -35,13 +36,7 @@ def run(job: Job) -> None:
         groups = {"all": np.ones(len(queries), dtype=bool)}
         groups |= {kind: kinds[queries] == kind for kind in dict.fromkeys(kinds.tolist())}
         record[str(percent)] = {
-            kind: compare(
-                {method: delta[chosen] for method, delta in increases.items()},
-                CONTROL,
-                job.spec["seed"],
-                settings["bootstrap"],
-                settings["coverage"],
-            )
+            kind: compare({method: delta[chosen] for method, delta in increases.items()}, CONTROL, *options)
             for kind, chosen in groups.items()
         }
     save_json(job.out / "removal.json", {"percents": record})

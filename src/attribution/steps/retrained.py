@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.core.store import load_meta, load_tensors
+from attribution.core.store import load_json, load_meta, load_tensors
 from attribution.design.subsets import masks
 from attribution.errors import StudyError
 
@@ -53,6 +53,15 @@ def layer_of(scored: dict[str, np.ndarray], entry: dict) -> int:
 def layer_at(scored: dict[str, np.ndarray], damping: float) -> int:
     """Position of a damping of the grid in scores [L, Q, N]."""
     return int(np.argmin(np.abs(scored["dampings"] - damping)))
+
+
+def ranked(scores: Path, lds: Path, kinds: np.ndarray) -> dict[str, np.ndarray]:
+    """Kind -> scores [Qk, N] of its queries at the damping chosen for it; kinds [Q] with two queries or more."""
+    scored, chosen = load_tensors(scores), load_json(lds)["kinds"]
+    rows_of = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
+    return {
+        kind: scored["scores"][layer_of(scored, chosen[kind]), rows] for kind, rows in rows_of.items() if len(rows) > 1
+    }
 
 
 def has_units(settings: dict[str, Any]) -> bool:

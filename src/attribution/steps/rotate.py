@@ -14,8 +14,7 @@ OUTPUTS = {"gradients.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """One file in, one file out, block by block."""
-    device = devices.choose()
-    job.record |= devices.describe(device)
+    device = devices.choose(job.record)
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     rotated = ekfac.rotated(load_gradients(job.input("gradients"), device), basis)
     save_packed(job.out / "gradients.safetensors", [packed(rotated, job.spec["gradients"]["bits"])])

@@ -9,23 +9,22 @@ import numpy as np
 from attribution.core import device as devices
 from attribution.core.store import load_tensors, save_tensors
 from attribution.design.codes import null_rows
-from attribution.diffusion.averaged_loss import residual_products
 from attribution.diffusion.denoisers import build
+from attribution.diffusion.ensemble_loss import residual_products
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, scoring
+from attribution.steps import loading, scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance", "null.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """The method's function of (products [Q, M, M], retained [A, M], settings) -> [Q, A]; the measurement's draws."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    queries, design = inputs.examples(job.input("queries"), device), load_tensors(job.input("design"))
+    spec, device = job.spec, devices.choose(job.record)
+    queries, design = loading.examples(job.input("queries"), device), load_tensors(job.input("design"))
     products = residual_products(
         build(spec["denoiser"], queries.shape).to(device),
-        inputs.models(job.input("models"), device),
+        loading.models(job.input("models"), device),
         alphas_cumprod(spec["diffusion"]),
         queries.images,
         queries.names,

@@ -5,21 +5,20 @@ Writes scores.safetensors (steps/scoring.py).
 
 from attribution.core import device as devices
 from attribution.curvature.files import load_gradients
-from attribution.curvature.noised import batches
+from attribution.curvature.noised_batches import batches
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, scoring
+from attribution.steps import loading, scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """The method's function of (queries, parts of train, model, batches, bias, settings) -> [L, Q, N]."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     settings = scoring.settings(job)
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"])
     rows = batches(
         data.images,
         data.names,

@@ -17,8 +17,7 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The method's function of (rotated queries, rotated train, basis, eigenvalues, settings) -> [L, Q, n]."""
-    device = devices.choose()
-    job.record |= devices.describe(device)
+    device = devices.choose(job.record)
     score, settings = scoring.function(job), scoring.settings(job)
     queries = load_gradients(job.input("queries"), device)
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))

@@ -18,7 +18,7 @@ from attribution.curvature.problem import Blocks, Problem
 from attribution.curvature.rows import Batch
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, scoring
+from attribution.steps import loading, scoring
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 VECTORS = 5  # right-hand sides of one pass on a CPU: what a core's cache holds
@@ -26,9 +26,8 @@ VECTORS = 5  # right-hand sides of one pass on a CPU: what a core's cache holds
 
 def run(job: Job) -> None:
     """The method's function of (problem, settings, state, look) -> [1, Q, N] and facts."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
     queries = dict(load_gradients(job.input("queries"), device).items())
     count = len(next(iter(queries.values())))
     abar = alphas_cumprod(spec["diffusion"]).to(device)
@@ -39,7 +38,7 @@ def run(job: Job) -> None:
     problem = Problem(
         queries=queries,
         parts=(load_gradients(path, device) for path in job.inputs["train"]),
-        model=inputs.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"]),
+        model=loading.single(job.input("model"), spec["denoiser"], data.shape, device, spec["job"]["model"]),
         rows=rows,
         bias=spec["curvature"]["bias"],
         learning_rate=spec["training"]["learning_rate"],

@@ -11,7 +11,7 @@ from attribution.diffusion.ensemble import member
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, scoring, unlearned
+from attribution.steps import loading, scoring, unlearned
 from attribution.unlearning.losses import bank_losses
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
@@ -19,12 +19,11 @@ OUTPUTS = {"scores.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The method's function of (losses before [n, S], after [M, n, S], settings) -> [M, n]."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     score, settings, abar = scoring.function(job), scoring.settings(job), alphas_cumprod(spec["diffusion"])
-    data = inputs.examples(job.input("data"), device)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
-    params = member(inputs.models(job.input("model"), device), 0)
+    data = loading.examples(job.input("data"), device)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
+    params = member(loading.models(job.input("model"), device), 0)
     bank, before = unlearned.load_reference(job.input("reference"), device)
     rows_of = []
     for path in job.inputs["unlearned"]:

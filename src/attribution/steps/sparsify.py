@@ -11,7 +11,7 @@ from attribution.core.store import save_tensors
 from attribution.diffusion.denoisers import initial
 from attribution.diffusion.ensemble import member, stack
 from attribution.provenance.job import Job, main
-from attribution.steps import finetune, inputs
+from attribution.steps import finetune, loading
 from attribution.training.loop import Cohort
 from attribution.training.sparsify import magnitude_masks
 from attribution.training.stream import Stream
@@ -21,10 +21,9 @@ OUTPUTS = {"models.safetensors": "tolerance", "masks.safetensors": "tolerance", 
 
 def run(job: Job) -> None:
     """Recovers on the stream "recover", on which nothing else is trained."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
-    data = inputs.examples(job.input("data"), device)
-    dense = member(inputs.models(job.input("models"), device), 0)
+    spec, device = job.spec, devices.choose(job.record)
+    data = loading.examples(job.input("data"), device)
+    dense = member(loading.models(job.input("models"), device), 0)
     masks = magnitude_masks(dense, spec["contributors"]["sparsity"])
     everything = torch.arange(len(data.images), device=device)[None]
     cohort = Cohort(("sparse",), everything, (Stream(spec["seed"], ("recover",)),))

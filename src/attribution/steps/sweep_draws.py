@@ -17,26 +17,25 @@ from attribution.curvature import ekfac as eigenbasis
 from attribution.curvature import state
 from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.inner import inner
-from attribution.curvature.noised import by_examples
+from attribution.curvature.noised_batches import by_examples
 from attribution.curvature.rows import loss_gradient
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.methods.gradient_similarity import gradient_dot
 from attribution.methods.kfac import ekfac
 from attribution.methods.trak import score as trak
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 
 OUTPUTS = {"scores.safetensors": "tolerance"}
 
 
 def run(job: Job) -> None:
     """Running sums of the gradients over draws; scores at every number of draws asked for."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     sets = {
-        name: inputs.examples(job.input(flag), device) for name, flag in (("train", "data"), ("queries", "queries"))
+        name: loading.examples(job.input(flag), device) for name, flag in (("train", "data"), ("queries", "queries"))
     }
-    model = inputs.single(job.input("model"), spec["denoiser"], sets["train"].shape, device)
+    model = loading.single(job.input("model"), spec["denoiser"], sets["train"].shape, device)
     basis = state.unpack_basis(load_tensors(job.input("basis"), "pt", str(device)))
     parts = (state.unpack_eigenvalues(load_tensors(path, "pt", str(device))) for path in job.inputs["eigenvalues"])
     corrected = eigenbasis.merge(parts)
@@ -61,7 +60,7 @@ def run(job: Job) -> None:
 
 
 def _sums(
-    spec: dict[str, Any], model: nn.Module, data: inputs.Examples, stream: str, start: int, stop: int
+    spec: dict[str, Any], model: nn.Module, data: loading.Examples, stream: str, start: int, stop: int
 ) -> dict[str, Tensor]:
     """Sums of the loss gradients [N, O, J] of draws start..stop-1 of all examples."""
     groups = by_examples(

@@ -19,17 +19,20 @@ def run(job: Job) -> None:
     """CSV for machines, Markdown for people; --claims: the papers' claims; --peers: the CSV of `make bench`."""
     numbers = load_json(job.input("numbers"))
     claimed = claims.parse(read_yaml(job.input("claims")))
-    save_text(job.out / "lds.csv", tables.lds_csv(numbers))
-    save_text(job.out / "lds.md", tables.lds_markdown(numbers) + "\n")
-    save_text(job.out / "methods.md", tables.methods_markdown(numbers) + "\n")
-    save_text(job.out / "targets.csv", tables.targets_csv(numbers))
-    save_text(job.out / "targets.md", tables.targets_markdown(numbers) + "\n")
+    frames = {"lds": tables.lds_table, "targets": tables.targets_table, "mucs": mucs_table.table}
+    for name, frame in frames.items():
+        save_text(job.out / f"{name}.csv", frame(numbers).to_csv(lineterminator="\n"))
     save_text(job.out / "claims.csv", claims.claims_csv(claimed, numbers))
-    save_text(job.out / "claims.md", claims.claims_markdown(claimed, numbers) + "\n")
-    save_text(job.out / "mucs.csv", mucs_table.mucs_csv(numbers))
-    save_text(job.out / "mucs.md", mucs_table.mucs_markdown(numbers) + "\n")
-    peers = job.input("peers").read_text(encoding="utf-8")
-    save_text(job.out / "peers.md", benchmarks.markdown("peers", peers) + "\n")
+    texts = {
+        "lds": tables.lds_markdown(numbers),
+        "methods": tables.methods_markdown(numbers),
+        "targets": tables.targets_markdown(numbers),
+        "claims": claims.claims_markdown(claimed, numbers),
+        "mucs": mucs_table.mucs_markdown(numbers),
+        "peers": benchmarks.markdown("peers", job.input("peers").read_text(encoding="utf-8")),
+    }
+    for name, text in texts.items():
+        save_text(job.out / f"{name}.md", text + "\n")
 
 
 if __name__ == "__main__":

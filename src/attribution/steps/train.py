@@ -17,7 +17,7 @@ from attribution.diffusion.ensemble import stack
 from attribution.diffusion.noise import alphas_cumprod
 from attribution.errors import StudyError
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs
+from attribution.steps import loading
 from attribution.training.loop import Cohort, train
 from attribution.training.state import State
 from attribution.training.stream import Stream
@@ -27,11 +27,10 @@ OUTPUTS = {"models.safetensors": "tolerance", "log.jsonl": "statistical"}
 
 def run(job: Job) -> None:
     """Resume from this job's checkpoint if there is one, train to the end, save, remove the checkpoint."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     if "precision" in spec["training"]:
         job.record["precision"] = spec["training"]["precision"]
-    data = inputs.examples(job.input("data"), device)
+    data = loading.examples(job.input("data"), device)
     design = load_meta(job.input("subsets"))
     members = load_tensors(job.input("subsets"), "pt")["members"].to(device)
     streams = tuple(Stream(spec["seed"], tuple(names)) for names in design["streams"])

@@ -7,11 +7,10 @@ took no step at all, whose scores are all 0.
 from attribution.core import device as devices
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.ensemble import loaded, member
-from attribution.diffusion.kinds import trainable
 from attribution.diffusion.noise import alphas_cumprod
+from attribution.diffusion.parameter_kinds import trainable
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, unlearned
-from attribution.steps.parts import part_of
+from attribution.steps import loading, unlearned
 from attribution.unlearning import ascent, mirrored
 from attribution.unlearning.null import null_loss
 
@@ -20,14 +19,13 @@ OUTPUTS = {"models.safetensors": "tolerance"}
 
 def run(job: Job) -> None:
     """The first word of the kind's name says which objective."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     seed, kind = spec["seed"], spec["job"]["unlearned"]
     settings, abar = spec["unlearning"]["kinds"][kind], alphas_cumprod(spec["diffusion"])
-    data, queries = (inputs.examples(job.input(name), device) for name in ("data", "queries"))
-    cohort = part_of(queries, spec["job"])
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
-    params = member(inputs.models(job.input("model"), device), 0)
+    data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
+    cohort = loading.part_of(queries, spec["job"])
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
+    params = member(loading.models(job.input("model"), device), 0)
     first = initial(spec["denoiser"], data.shape, seed, "unlearning", "null")
     fresh = loaded(build(spec["denoiser"], data.shape), first).to(device)
     null = null_loss(spec["unlearning"]["null_loss"], fresh, data.images, abar, seed)

@@ -12,18 +12,17 @@ from attribution.core.store import load_tensors
 from attribution.curvature import diagonal, ekfac, state
 from attribution.curvature.files import load_gradients
 from attribution.curvature.kfac import Basis
-from attribution.curvature.noised import batches
+from attribution.curvature.noised_batches import batches
 from attribution.curvature.precondition import parameters, precondition
 from attribution.curvature.solve import relative
 from attribution.diffusion.ensemble import member
-from attribution.diffusion.kinds import trainable
 from attribution.diffusion.noise import alphas_cumprod
+from attribution.diffusion.parameter_kinds import trainable
 from attribution.provenance.job import Job, main
-from attribution.steps import inputs, unlearned
-from attribution.steps.inputs import Examples
-from attribution.steps.parts import part_of
-from attribution.unlearning import fisher
+from attribution.steps import loading, unlearned
+from attribution.steps.loading import Examples
 from attribution.unlearning.mirrored import Unlearned
+from attribution.unlearning.newton_step import newton_step
 
 OUTPUTS = {"models.safetensors": "tolerance"}
 NULL = 1.0  # of eps-prediction: what the losses of the check are bounded by
@@ -31,14 +30,13 @@ NULL = 1.0  # of eps-prediction: what the losses of the check are bounded by
 
 def run(job: Job) -> None:
     """The mean gradients of the queries are preconditioned, and the parameters of the chosen kinds moved."""
-    spec, device = job.spec, devices.choose()
-    job.record |= devices.describe(device)
+    spec, device = job.spec, devices.choose(job.record)
     settings, bias = spec["unlearning"]["kinds"][spec["job"]["unlearned"]], spec["curvature"]["bias"]
-    data, queries = (inputs.examples(job.input(name), device) for name in ("data", "queries"))
-    cohort, place = part_of(queries, spec["job"]), spec["job"].get("first", 0)
+    data, queries = (loading.examples(job.input(name), device) for name in ("data", "queries"))
+    cohort, place = loading.part_of(queries, spec["job"]), spec["job"].get("first", 0)
     count = len(cohort.names)
-    model = inputs.single(job.input("model"), spec["denoiser"], data.shape, device)
-    params = member(inputs.models(job.input("model"), device), 0)
+    model = loading.single(job.input("model"), spec["denoiser"], data.shape, device)
+    params = member(loading.models(job.input("model"), device), 0)
     gradients = {
         block: gradient[place : place + count]
         for block, gradient in load_gradients(job.input("gradients"), device).items()
@@ -48,7 +46,7 @@ def run(job: Job) -> None:
     directions = parameters(model, precondition(gradients, basis, eigenvalues, damping), bias)
     chosen = trainable(model, settings["parameters"], settings["biases"])
     moved = {name: directions[name] for name in chosen if name in directions}  # norms have no curvature, and stay
-    weights = fisher.newton(params, moved, len(data.names), settings["step"])
+    weights = newton_step(params, moved, len(data.names), settings["step"])
     found = Unlearned(
         weights, torch.ones(count, dtype=torch.int64), torch.ones(count, dtype=torch.bool), torch.zeros(count)
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from attribution.core.store import load_meta, load_tensors, save_tensors
 from attribution.diffusion.ensemble import Stack
 from attribution.errors import StudyError
-from attribution.steps.inputs import Examples
+from attribution.steps.loading import Examples
 from attribution.unlearning.bank import Bank
 from attribution.unlearning.check import fresh_losses
 from attribution.unlearning.mirrored import Unlearned

@@ -74,24 +74,6 @@ def bank_losses(
         yield rows, square_error(predicted.unflatten(1, (len(x0), draws)), eps)
 
 
-@torch.no_grad()
-def losses_at(
-    model: nn.Module,
-    frozen: dict[str, Tensor],
-    stack: Stack,
-    images: Tensor,
-    rows: Tensor,
-    draws: slice,
-    bank: Bank,
-    abar: Tensor,
-) -> Tensor:
-    """Losses [M, K, s] of each model on examples of its own, rows [M, K] of images, at some draws of a shared bank."""
-    t, eps = bank.t[draws].to(images.device), bank.eps[draws].to(images)
-    x_t = add_noise(abar, images[rows][:, :, None], t.expand(*rows.shape, len(t)), eps)  # [M, K, s, C, H, W]
-    predicted = respond(model, frozen, stack, x_t.flatten(1, 2), t.repeat(rows.shape[1]))
-    return square_error(predicted.unflatten(1, (rows.shape[1], len(t))), eps)
-
-
 def _own_noise(bank: Bank, examples: Sequence[Name], models: Sequence[Name]) -> Tensor:
     """Noise [1, B, S, C, H, W] of examples, or [M, B, S, C, H, W] of examples and models."""
     owners = models[:1] if bank.shared == "models" else models

@@ -88,7 +88,7 @@ def check_loaded(code: fingerprint.Code, root: Path, before: Container[str]) -> 
     Raises StudyError naming one that does not.
     """
     source = str(fingerprint.SOURCE)
-    if not os.path.samefile(source, Path(root, "src")):
+    if not Path(root, "src").is_dir() or not os.path.samefile(source, Path(root, "src")):
         raise StudyError(f"{fingerprint.PACKAGE} is imported from {source}, not from src: see to PYTHONPATH")
     found = set()
     for key, module in [*sys.modules.items()]:

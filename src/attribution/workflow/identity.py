@@ -1,7 +1,7 @@
 """The params of a rule that make a job's identity: which config keys it reads, which code it runs.
 
-Each returns a function of the wildcards, as Snakemake wants it. Both values stand in `params:` as one string, so any
-change of them, and nothing else, reruns the job.
+Spec and code are functions of the wildcards, as Snakemake wants it. Each value stands in `params:` as one string, so
+any change of them, and nothing else, reruns the job.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,10 +9,17 @@ from functools import cache
 from typing import Any
 
 from attribution.workflow import fingerprint, paths, registry
-from attribution.workflow.refusal import of_wildcards, one_line
+from attribution.workflow.one_line import of_wildcards, one_line
 from attribution.workflow.spec import canonical, select
 
 Param = Callable[[Any], str]  # of Snakemake's wildcards
+
+
+def identify(
+    studies: Mapping[str, dict[str, Any]], lock: str, step: str, keys: str, **derived: Callable[[str], Any]
+) -> dict[str, Param | str]:
+    """A rule's params: spec of the config keys that its step reads, code of the step, and the lock of its packages."""
+    return {"spec": spec(studies, keys, **derived), "code": code(step), "lock": lock}
 
 
 def spec(studies: Mapping[str, dict[str, Any]], keys: str, **derived: Callable[[str], Any]) -> Param:

@@ -3,8 +3,8 @@ controller does not answer.
 
 Where jobs a second are limited, as they are by default (9.27.1), every look for jobs to start plans another one a
 second later, and every job that ends adds one: after 200 jobs of the digits study the looks took a third of a core
-(tests/workflow/test_polling.py counts them). --max-jobs-per-timespan knows no "none", and with a longer timespan
-Snakemake waits at its end until the last of the looks that it planned is due.
+(tests/workflow/test_scheduler_polling.py counts them). --max-jobs-per-timespan knows no "none", and with a longer
+timespan Snakemake waits at its end until the last of the looks that it planned is due.
 
 Before each poll the executor plugin (2.8.0) asks the controller how long finished jobs stay listed. Where that fails it
 takes sacct for the poll and all its repetitions, and where Slurm keeps no accounts sacct never answers: the run would
@@ -20,14 +20,14 @@ PLUGIN = "snakemake_executor_plugin_slurm"
 DEFAULT = (100, 1)  # jobs, seconds
 
 
-def unhurried(scheduler: Any) -> None:
+def drop_default_rate_limit(scheduler: Any) -> None:
     """Drop the limit of jobs a second from Snakemake's scheduler, unless another one was asked for."""
     limit = scheduler.job_rate_limiter
     if limit and (limit.max_jobs, limit.timespan) == DEFAULT:
         scheduler.job_rate_limiter = None
 
 
-def steady() -> None:
+def remember_job_age() -> None:
     """Let the plugin remember how long finished jobs stay listed, once the controller has said it."""
     plugin = sys.modules.get(PLUGIN)
     if plugin and not isinstance(plugin.get_min_job_age, Remembered):

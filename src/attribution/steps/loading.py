@@ -36,6 +36,14 @@ def examples(path: Path, device: torch.device) -> Examples:
     return Examples(tensors["images"].to(device), names)
 
 
+def part_of(data: Examples, job: dict[str, Any]) -> Examples:
+    """The examples first..last, both included, that the job's part names, as one job of a map over examples works on
+    them; all of them where it names none.
+    """
+    rows = slice(job["first"], job["last"] + 1) if "first" in job else slice(None)
+    return Examples(data.images[rows], data.names[rows])
+
+
 def models(path: Path, device: torch.device) -> Stack:
     """A cohort's weights, parameter name -> [M, ...]."""
     return load_tensors(path, "pt", str(device))

@@ -113,11 +113,6 @@ def tangents(model: nn.Module, params: Stack, chain: Chain, noise: Tensor) -> tu
     return x.clamp(-1, 1), moved * (x.abs() <= 1)
 
 
-def mean_weights(retained: Tensor) -> Tensor:
-    """Weights [A, M] float64 of the mean over the retained members."""
-    return retained.double() / retained.sum(1, keepdim=True)
-
-
 def _members(model: nn.Module, params: Stack, x: Tensor, t: int) -> Tensor:
     """Answers [M, G, C, H, W] of all members to the same x [G, C, H, W]."""
     times = torch.full((len(x),), t, device=x.device)

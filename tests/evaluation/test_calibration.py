@@ -7,7 +7,7 @@ import pytest
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
-from attribution.evaluation.overestimate import changes, overestimate
+from attribution.evaluation.calibration import calibration, changes
 
 S, N, Q = 20, 12, 10
 KINDS = np.array(["generated", "training"] * 5)
@@ -31,7 +31,7 @@ def test_a_linear_world_is_foreseen() -> None:
     base = stream.normal(size=Q)
     outcomes = (base + (~masks).astype(float) @ scores.T / N)[None]
     for factor in (1.0, 2.0):
-        record = overestimate(*changes(factor * scores, masks, outcomes, base[None]), KINDS, 0, 50, 0.9)
+        record = calibration(*changes(factor * scores, masks, outcomes, base[None]), KINDS, 0, 50, 0.9)
         json.dumps(record, allow_nan=False)
         for kind in ("generated", "training"):
             entry = record[kind]
@@ -46,7 +46,7 @@ def test_shares_are_of_pairs_and_of_a_kind() -> None:
     """Every actual change is up; a quarter of the subsets are predicted to help the training queries alone."""
     predicted, actual = np.ones((S, Q)), np.full((S, Q), 0.5)
     predicted[:5, KINDS == "training"] = -1.0
-    record = overestimate(predicted, actual, KINDS, 0, 400, 0.9)
+    record = calibration(predicted, actual, KINDS, 0, 400, 0.9)
     assert {name: record["generated"][name]["value"] for name in ("predicted", "actual", "slope")} == {
         "predicted": 0.0,
         "actual": 0.0,
@@ -66,7 +66,7 @@ def test_drawn_queries_widen_the_interval() -> None:
     """Half of the queries are always predicted to gain: no subset moves the share, the drawn queries do."""
     predicted = np.ones((S, Q))
     predicted[:, 0] = predicted[:, 2] = -1.0  # 2 of the 5 generated queries
-    entry = overestimate(predicted, np.ones((S, Q)), KINDS, 0, 400, 0.9)["generated"]
+    entry = calibration(predicted, np.ones((S, Q)), KINDS, 0, 400, 0.9)["generated"]
     assert entry["predicted"]["value"] == pytest.approx(0.4)
     assert entry["predicted"]["interval"] == pytest.approx([0.0, 0.8], abs=0.01)
 
@@ -85,7 +85,7 @@ def test_intervals_cover_the_share_of_the_population() -> None:
     for trial in range(trials):
         stream = rng(trial, "test coverage")
         x = stream.normal(size=(30, 1)) + stream.normal(size=(1, 12)) + stream.normal(size=(30, 12))
-        entry = overestimate(x, np.ones_like(x), np.zeros(12, dtype=int), trial, 200, 0.9)["generated"]
+        entry = calibration(x, np.ones_like(x), np.zeros(12, dtype=int), trial, 200, 0.9)["generated"]
         low, high = entry["predicted"]["interval"]
         covered += low <= 0.5 <= high
     assert 0.8 <= covered / trials <= 0.99
@@ -99,4 +99,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(StudyError, match="predicted changes"):
         changes(np.ones((Q - 1, N)), masks, outcomes, np.ones((1, Q)))
     with pytest.raises(StudyError, match="all zero"):
-        overestimate(np.zeros((S, Q)), np.ones((S, Q)), KINDS, 0, 10, 0.9)
+        calibration(np.zeros((S, Q)), np.ones((S, Q)), KINDS, 0, 10, 0.9)

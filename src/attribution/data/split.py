@@ -13,7 +13,7 @@ from attribution.errors import StudyError
 
 
 @dataclass(frozen=True)
-class Draw:
+class Split:
     """Rows of the dataset, in the study's order.
 
     train:   [data.train] int64
@@ -24,8 +24,8 @@ class Draw:
     heldout: np.ndarray
 
 
-def draw(dataset: Dataset, seed: int, train: int) -> Draw:
-    """Draw `train` training examples; the pool is what may be held out.
+def split(dataset: Dataset, seed: int, train: int) -> Split:
+    """Take `train` training examples; the pool is what may be held out.
 
     One permutation of all rows (stream "data", "order") is read from its front for the training set and from its back
     for the held-out pool: a larger `train` keeps the first training rows and the first held-out rows. The pool is the
@@ -37,4 +37,4 @@ def draw(dataset: Dataset, seed: int, train: int) -> Draw:
     if not 0 < train <= len(trainable):
         raise StudyError(f"data.train: {train}, but {dataset.name} has {len(trainable)} training examples")
     pool = order[tested] if tested.any() else trainable[train:]
-    return Draw(train=trainable[:train], heldout=pool[::-1])
+    return Split(train=trainable[:train], heldout=pool[::-1])

@@ -15,7 +15,7 @@ from attribution.diffusion.ensemble import Stack
 from attribution.errors import StudyError
 
 
-def newton(params: dict[str, Tensor], directions: Stack, examples: int, step: float) -> Stack:
+def newton_step(params: dict[str, Tensor], directions: Stack, examples: int, step: float) -> Stack:
     """Weights [M, ...] of the parameters that `directions` (F^-1 grad L, name -> [M, ...]) moves; params are kept.
 
     Raises StudyError where there is no direction, one is of no parameter, or not finite.

@@ -5,15 +5,15 @@ import pytest
 
 from attribution.core.rng import rng
 from attribution.errors import StudyError
+from attribution.evaluation.hubness import hubness, in_list, query_counts
 from attribution.evaluation.intervals import percentile
-from attribution.evaluation.prevalence import in_list, prevalence, query_counts
 
 N, K = 40, 5
 NORMS = np.arange(1.0, N + 1)
 
 
 def judged(scores: np.ndarray, **changes) -> dict:
-    return prevalence(scores, NORMS, **({"k": K, "seed": 0, "bootstrap": 200, "coverage": 0.9} | changes))[0]
+    return hubness(scores, NORMS, **({"k": K, "seed": 0, "bootstrap": 200, "coverage": 0.9} | changes))[0]
 
 
 def lists(rows: list[list[int]]) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_differences_are_paired() -> None:
     stream = rng(2, "test paired")
     common = stream.random((20, N)) + 1.5 * (stream.random((20, 1)) < 0.5) * (np.arange(N) < K)
     more = common + 0.1 * (np.arange(N) < K)
-    (a, spread_a), (b, spread_b) = (prevalence(s, NORMS, K, 0, 400, 0.9) for s in (more, common))
+    (a, spread_a), (b, spread_b) = (hubness(s, NORMS, K, 0, 400, 0.9) for s in (more, common))
     paired = percentile(spread_a["overlap"] - spread_b["overlap"], 0.9)
     apart = percentile(spread_a["overlap"] - stream.permutation(spread_b["overlap"]), 0.9)
     assert paired[0] < a["overlap"]["value"] - b["overlap"]["value"] < paired[1]
@@ -87,7 +87,7 @@ def test_intervals_cover_the_overlap_of_the_population() -> None:
         stream = rng(trial, "test coverage")
         scores = stream.random((30, 400))
         scores[:, :K] += np.where(stream.random((30, 1)) < 0.4, 1.0, -1.0)
-        record, _ = prevalence(scores, np.arange(400.0), K, trial, 200, 0.9)
+        record, _ = hubness(scores, np.arange(400.0), K, trial, 200, 0.9)
         low, high = record["overlap"]["interval"]
         covered += low <= population <= high
     assert 0.8 <= covered / trials <= 0.98

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attribution.curvature.noised import batches, by_examples, tiled
+from attribution.curvature.noised_batches import batches, by_examples, tiled
 from attribution.diffusion.elbo import schedule
 from attribution.diffusion.noise import draws
 from attribution.errors import StudyError

@@ -9,9 +9,9 @@ from attribution.curvature.gradients import mean_gradients
 from attribution.curvature.precondition import parameters, precondition
 from attribution.curvature.rows import Batch, loss_gradient
 from attribution.diffusion.denoisers import build
-from attribution.diffusion.kinds import parameter_kinds, trainable
+from attribution.diffusion.parameter_kinds import parameter_kinds, trainable
 from attribution.errors import StudyError
-from attribution.unlearning import fisher
+from attribution.unlearning.newton_step import newton_step
 
 
 @pytest.fixture(params=["joint", "separate"])
@@ -63,15 +63,15 @@ def test_blocks_go_back_to_the_parameters_they_came_from(problem) -> None:
 
 def test_a_step_moves_by_step_over_examples() -> None:
     params = {"w": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}
-    moved = fisher.newton(params, {"w": torch.tensor([[10.0, -20.0], [0.0, 1.0]])}, examples=5, step=0.5)
+    moved = newton_step(params, {"w": torch.tensor([[10.0, -20.0], [0.0, 1.0]])}, examples=5, step=0.5)
     torch.testing.assert_close(moved["w"], torch.tensor([[2.0, 0.0], [1.0, 2.1]]))
     assert set(moved) == {"w"}
     with pytest.raises(StudyError, match="a direction of v"):
-        fisher.newton(params, {"v": torch.zeros(1, 2)}, 5, 0.5)
+        newton_step(params, {"v": torch.zeros(1, 2)}, 5, 0.5)
     with pytest.raises(StudyError, match="w is not finite; raise damping"):
-        fisher.newton(params, {"w": torch.full((1, 2), torch.nan)}, 5, 0.5)
+        newton_step(params, {"w": torch.full((1, 2), torch.nan)}, 5, 0.5)
     with pytest.raises(StudyError, match="none of the chosen parameters has curvature"):
-        fisher.newton(params, {}, 5, 0.5)
+        newton_step(params, {}, 5, 0.5)
 
 
 def test_kinds_of_the_mlp() -> None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from attribution.errors import StudyError
-from attribution.evaluation import ablation, landscapes
+from attribution.evaluation import ablation
+from attribution.evaluation.counterfactual_distances import (
+    ablation_distances,
+    beside_retraining,
+    distance_measures,
+    false_attribution_rates,
+    nearness,
+)
 
 RNG = np.random.default_rng(0)
 N, K, G, M = 12, 40, 5, 6
@@ -26,10 +33,10 @@ def landscape():
 def test_a_planted_unit_is_the_radius_and_stands_out():
     land = landscape()
     retained = np.array([[m != n % M for m in range(M)] for n in range(N)])
-    moved = landscapes.moves(retained, land)
+    moved = ablation_distances(retained, land)
     np.testing.assert_allclose(moved["radius"], 1)  # half of |(2, 2, 2, 2)| / 2
     assert moved["exact"].argmax(0).tolist() == list(range(G))
-    found = landscapes.measures(moved, land, 3, DRAWS, 0.95)
+    found = distance_measures(moved, land, 3, DRAWS, 0.95)
     assert found["radius"]["value"] == pytest.approx(1)
     assert found["z_top"]["value"] > 5
     assert found["share05"]["value"] >= 1 / N
@@ -42,10 +49,10 @@ def test_far_of_a_copy_of_the_training_set():
     land = {"factual": train[:G], "counterfactual": np.stack([train[:G]] * N)}
     for g in range(G):
         land["counterfactual"][g, g] = train[G + g]
-    found = landscapes.rates(np.arange(N), land, train, lambda x: x.reshape(*x.shape[:-3], -1) * 2, DRAWS, 0.95)
+    found = false_attribution_rates(np.arange(N), land, train, lambda x: x.reshape(*x.shape[:-3], -1) * 2, DRAWS, 0.95)
     assert found["pixel"]["value"] == found["feature"]["value"] == 0
     land["counterfactual"][:] = train[:G]  # nothing ever changes: all are false
-    found = landscapes.rates(np.arange(N), land, train, lambda x: x.reshape(*x.shape[:-3], -1) * 2, DRAWS, 0.95)
+    found = false_attribution_rates(np.arange(N), land, train, lambda x: x.reshape(*x.shape[:-3], -1) * 2, DRAWS, 0.95)
     assert found["pixel"]["value"] == 1
 
 
@@ -62,7 +69,7 @@ def test_agreement_with_retraining():
         ]
     )
     moved = {"exact": exact, "first": -exact}
-    found = landscapes.beside_retraining(left, samples, moved, RNG.normal(size=(N, G)), DRAWS, 0.95)
+    found = beside_retraining(left, samples, moved, RNG.normal(size=(N, G)), DRAWS, 0.95)
     assert found["exact"]["value"] > 0.9
     assert found["first"]["value"] < -0.9
     assert abs(found["pixel"]["value"]) < 0.7
@@ -70,10 +77,10 @@ def test_agreement_with_retraining():
     assert found["exact"]["n"] == {"samples": G, "units": 6}
     assert found["distance"]["value"] == pytest.approx(found["ablated"]["value"], rel=0.05)
     with pytest.raises(StudyError, match="not those of their design"):
-        landscapes.beside_retraining(left, samples[1:], moved, exact, DRAWS, 0.95)
+        beside_retraining(left, samples[1:], moved, exact, DRAWS, 0.95)
 
 
 def test_nearness_is_to_the_nearest_image_of_a_unit():
     train = np.array([0.0, 1, 5, 9])[:, None, None, None]
-    found = landscapes.nearness(np.array([0, 1, 1, 0]), train, np.array([4.0, 8])[:, None, None, None])
+    found = nearness(np.array([0, 1, 1, 0]), train, np.array([4.0, 8])[:, None, None, None])
     assert found.tolist() == [[-4, -1], [-1, -3]]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from attribution.diffusion import averaged
+from attribution.diffusion import ensemble_sampler
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.ensemble import member, stack
 from attribution.diffusion.noise import alphas_cumprod
@@ -24,8 +24,8 @@ def double(params):
 def setting():
     """Model, float64 weights of M members, a chain of 8 steps and its noise."""
     params = double(stack([initial(MLP, SHAPE, 0, "averaged", j) for j in range(M)]))
-    chain = averaged.chain(DIFFUSION, 8)
-    noise = averaged.exogenous(chain, 0, [f"sample/{g}" for g in range(G)], SHAPE).double()
+    chain = ensemble_sampler.chain(DIFFUSION, 8)
+    noise = ensemble_sampler.exogenous(chain, 0, [f"sample/{g}" for g in range(G)], SHAPE).double()
     return build(MLP, SHAPE), params, chain, noise
 
 
@@ -56,8 +56,8 @@ def by_hand(model, params, noise, weights, steps):
 def test_samples_are_those_of_a_plain_loop(setting, retained):
     """Choices of unequal sizes in one call. A mean over all members instead of the retained would be off by 1e-2."""
     model, params, chain, noise = setting
-    found = averaged.sample(model, params, chain, noise, retained, 10_000)
-    weights = averaged.mean_weights(retained)
+    found = ensemble_sampler.sample(model, params, chain, noise, retained, 10_000)
+    weights = retained.double() / retained.sum(1, keepdim=True)
     every = by_hand(model, params, noise, [1 / M] * M, 8).clamp(-1, 1)
     for row, image in zip(weights, found, strict=True):
         expected = by_hand(model, params, noise, row.tolist(), 8).clamp(-1, 1)
@@ -67,20 +67,20 @@ def test_samples_are_those_of_a_plain_loop(setting, retained):
 
 def test_all_timesteps_are_full_ddpm(setting):
     model, params, _, _ = setting
-    chain = averaged.chain(DIFFUSION, 40)
+    chain = ensemble_sampler.chain(DIFFUSION, 40)
     assert chain.t == tuple(range(39, -1, -1))
-    noise = averaged.exogenous(chain, 0, ["a"], SHAPE).double()
-    found = averaged.sample(model, params, chain, noise, torch.ones(1, M, dtype=torch.bool), 100)[0]
+    noise = ensemble_sampler.exogenous(chain, 0, ["a"], SHAPE).double()
+    found = ensemble_sampler.sample(model, params, chain, noise, torch.ones(1, M, dtype=torch.bool), 100)[0]
     torch.testing.assert_close(found, by_hand(model, params, noise, [1 / M] * M, 40).clamp(-1, 1), rtol=0, atol=1e-10)
 
 
 def test_too_many_steps_are_refused():
     with pytest.raises(StudyError, match="41 sampling steps"):
-        averaged.chain(DIFFUSION, 41)
+        ensemble_sampler.chain(DIFFUSION, 41)
 
 
 def test_strides_of_the_studies():
-    chain = averaged.chain({**DIFFUSION, "timesteps": 1000}, 50)
+    chain = ensemble_sampler.chain({**DIFFUSION, "timesteps": 1000}, 50)
     assert chain.t[:2] == (980, 960)
     assert chain.t[-1] == 0
     assert chain.sigma[-1] == 0
@@ -91,7 +91,7 @@ def test_batch_sizes_are_memory_only(setting, retained, batch):
     """In float32, as studies compute: rounding, not the 1e-2 between choices."""
     model, params, chain, noise = setting
     params, noise = {k: v.float() for k, v in params.items()}, noise.float()
-    one, two = (averaged.sample(model, params, chain, noise, retained, b) for b in (10_000, batch))
+    one, two = (ensemble_sampler.sample(model, params, chain, noise, retained, b) for b in (10_000, batch))
     torch.testing.assert_close(one, two, rtol=0, atol=2e-5)
 
 
@@ -100,7 +100,7 @@ def test_ablating_nobody_is_the_factual_sample_bit_for_bit(setting):
     model, params, chain, noise = setting
     nobody = ~torch.zeros(1, M, dtype=torch.bool)
     every = torch.ones(1, M, dtype=torch.bool)
-    one, two = (averaged.sample(model, params, chain, noise, kept, 1000) for kept in (nobody, every))
+    one, two = (ensemble_sampler.sample(model, params, chain, noise, kept, 1000) for kept in (nobody, every))
     assert torch.equal(one, two)
 
 
@@ -108,11 +108,11 @@ def test_members_that_left_have_no_say_bit_for_bit(setting, retained):
     """Not a number in the weights of members that left: padding or a weight of 0 would let it through."""
     model, params, chain, noise = setting
     kept = retained[:1]
-    before = averaged.sample(model, params, chain, noise, kept, 1000)
+    before = ensemble_sampler.sample(model, params, chain, noise, kept, 1000)
     spoilt = {k: v.clone() for k, v in params.items()}
     for value in spoilt.values():
         value[~kept[0]] = float("nan")
-    after = averaged.sample(model, spoilt, chain, noise, kept, 1000)
+    after = ensemble_sampler.sample(model, spoilt, chain, noise, kept, 1000)
     assert before.isfinite().all()
     assert torch.equal(after, before)
 
@@ -121,21 +121,23 @@ def test_no_member_is_refused(setting):
     model, params, chain, noise = setting
     kept = torch.tensor([[True] * M, [False] * M])
     with pytest.raises(StudyError, match="choice 1 keeps no member"):
-        averaged.sample(model, params, chain, noise, kept, 100)
+        ensemble_sampler.sample(model, params, chain, noise, kept, 100)
 
 
 def test_the_order_of_members_does_not_matter(setting, retained):
     model, params, chain, noise = setting
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    one = averaged.sample(model, params, chain, noise, retained, 1000)
-    two = averaged.sample(model, {k: v[order] for k, v in params.items()}, chain, noise, retained[:, order], 1000)
+    one = ensemble_sampler.sample(model, params, chain, noise, retained, 1000)
+    two = ensemble_sampler.sample(
+        model, {k: v[order] for k, v in params.items()}, chain, noise, retained[:, order], 1000
+    )
     torch.testing.assert_close(one, two, rtol=0, atol=1e-12)
 
 
 def test_identical_members_have_radius_zero(setting, retained):
     model, params, chain, noise = setting
     same = {k: v[:1].expand_as(v).contiguous() for k, v in params.items()}
-    found = averaged.sample(model, same, chain, noise, retained, 1000)
+    found = ensemble_sampler.sample(model, same, chain, noise, retained, 1000)
     torch.testing.assert_close(found, found[:1].expand_as(found), rtol=0, atol=1e-12)
 
 
@@ -150,7 +152,7 @@ def tame(setting):
 def test_jacobian_by_finite_differences(tame):
     """Central differences of the plain loop in each member's weight, others as they are."""
     model, params, chain, noise = tame
-    factual, moved = averaged.tangents(model, params, chain, noise)
+    factual, moved = ensemble_sampler.tangents(model, params, chain, noise)
     torch.testing.assert_close(factual, by_hand(model, params, noise, [1 / M] * M, 8), rtol=0, atol=1e-11)
     assert factual.abs().max() < 1
     for j in range(M):
@@ -165,7 +167,7 @@ def test_jacobian_by_finite_differences(tame):
 
 def test_clipped_pixels_do_not_move(setting):
     model, params, chain, noise = setting
-    factual, moved = averaged.tangents(model, params, chain, noise * 5)
+    factual, moved = ensemble_sampler.tangents(model, params, chain, noise * 5)
     clipped = factual.abs() == 1
     assert clipped.any()
     assert not clipped.all()
@@ -176,12 +178,12 @@ def test_first_order_is_right_to_first_order(tame, retained):
     """Members that differ by h: the error of first order falls as h^2, its size as h."""
     model, params, chain, noise = tame
     kept = retained[:20]
-    delta = averaged.mean_weights(kept) - 1 / M
+    delta = kept.double() / kept.sum(1, keepdim=True) - 1 / M
     errors = []
     for h in (1e-1, 1e-2):
         near = {k: v.mean(0, keepdim=True) + h * (v - v.mean(0, keepdim=True)) for k, v in params.items()}
-        factual, moved = averaged.tangents(model, near, chain, noise)
-        exact = averaged.sample(model, near, chain, noise, kept, 1000) - factual
+        factual, moved = ensemble_sampler.tangents(model, near, chain, noise)
+        exact = ensemble_sampler.sample(model, near, chain, noise, kept, 1000) - factual
         guess = torch.einsum("am,mgchw->agchw", delta, moved)
         errors.append(((exact - guess).norm() / exact.norm()).item())
     assert errors[1] < errors[0] / 5
@@ -189,8 +191,8 @@ def test_first_order_is_right_to_first_order(tame, retained):
 
 
 def test_noise_depends_on_the_sample_alone():
-    chain = averaged.chain(DIFFUSION, 3)
-    one, two = (averaged.exogenous(chain, 0, names, SHAPE) for names in (["a", "b"], ["b"]))
+    chain = ensemble_sampler.chain(DIFFUSION, 3)
+    one, two = (ensemble_sampler.exogenous(chain, 0, names, SHAPE) for names in (["a", "b"], ["b"]))
     assert one.shape == (4, 2, *SHAPE)
     assert torch.equal(one[:, 1:], two)
     assert len(np.unique(one.numpy())) == one.numel()

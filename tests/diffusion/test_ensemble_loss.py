@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from attribution.diffusion.averaged_loss import residual_products
 from attribution.diffusion.denoisers import build, initial
 from attribution.diffusion.ensemble import member, stack
+from attribution.diffusion.ensemble_loss import residual_products
 from attribution.diffusion.noise import add_noise, alphas_cumprod, draws
 
 MLP = {"kind": "mlp", "width": 7, "depth": 2, "time_features": 4}

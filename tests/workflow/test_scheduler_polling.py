@@ -13,13 +13,13 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake.scheduling.job_scheduler import JobRateLimiter
 from snakemake.settings.types import MaxJobsPerTimespan
 
-from attribution.workflow import polling
+from attribution.workflow import scheduler_polling
 
 
 def test_the_plugin_remembers_how_long_jobs_stay_listed(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(plugin, "get_min_job_age", plugin.get_min_job_age)  # restored at the end
-    polling.steady()
-    polling.steady()
+    scheduler_polling.remember_job_age()
+    scheduler_polling.remember_job_age()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert plugin.get_min_job_age() is None  # no controller has answered yet
     scontrol = tmp_path / "scontrol"
@@ -28,7 +28,7 @@ def test_the_plugin_remembers_how_long_jobs_stay_listed(tmp_path, monkeypatch) -
     assert plugin.get_min_job_age() == 300
     scontrol.write_text("#!/bin/sh\nexit 1\n")
     assert plugin.get_min_job_age() == 300
-    assert not isinstance(plugin.get_min_job_age.ask, polling.Remembered)
+    assert not isinstance(plugin.get_min_job_age.ask, scheduler_polling.Remembered)
 
 
 def test_the_poll_asks_what_is_remembered() -> None:
@@ -39,15 +39,15 @@ def test_the_poll_asks_what_is_remembered() -> None:
 @pytest.mark.parametrize(("limit", "stays"), [("100/1s", False), ("50/1s", True), ("100/1m", True)])
 def test_only_the_limit_that_nobody_asked_for_goes(limit: str, stays: bool) -> None:
     scheduler = SimpleNamespace(job_rate_limiter=JobRateLimiter(MaxJobsPerTimespan.parse_choice(limit)))
-    polling.unhurried(scheduler)
-    polling.unhurried(scheduler)
+    scheduler_polling.drop_default_rate_limit(scheduler)
+    scheduler_polling.drop_default_rate_limit(scheduler)
     assert (scheduler.job_rate_limiter is not None) == stays
 
 
 LOOKS = """
 import sys
 sys.path.insert(0, {source!r})
-from attribution.workflow import polling
+from attribution.workflow import scheduler_polling
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 select = JobScheduler.job_selector
@@ -72,7 +72,7 @@ rule job:
 
 if {unhurried}:
     onstart:
-        polling.unhurried(workflow.scheduler)
+        scheduler_polling.drop_default_rate_limit(workflow.scheduler)
 """
 
 
@@ -82,7 +82,7 @@ def test_a_run_looks_for_jobs_as_often_as_jobs_end(tmp_path) -> None:
     for unhurried in (True, False):
         folder = tmp_path / str(unhurried)
         folder.mkdir()
-        source = str(Path(polling.__file__).parents[2])
+        source = str(Path(scheduler_polling.__file__).parents[2])
         (folder / "Snakefile").write_text(LOOKS.format(source=source, unhurried=unhurried))
         command = [sys.executable, "-m", "snakemake", "--cores", "2"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)

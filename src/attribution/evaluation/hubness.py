@@ -29,7 +29,7 @@ from attribution.evaluation.lds import spearman
 BOOTSTRAPPED = ("overlap", "norm_correlation")
 
 
-def prevalence(
+def hubness(
     scores: np.ndarray, norms: np.ndarray, k: int, seed: int, bootstrap: int, coverage: float
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """{overlap, norm_correlation: {value, interval}, distinct, most, n} of one kind's scores [Q, N], and the
@@ -46,8 +46,8 @@ def prevalence(
     size = np.abs(scores.astype(np.float64))
     counts = query_counts(seed, bootstrap, queries)
     once = np.ones((1, queries))
-    value = {"overlap": _overlap(shared, once), "norm_correlation": _norm_correlation(size, norms, once)}
-    spread = {"overlap": _overlap(shared, counts), "norm_correlation": _norm_correlation(size, norms, counts)}
+    value = {"overlap": pair_overlap(shared, once), "norm_correlation": _norm_correlation(size, norms, once)}
+    spread = {"overlap": pair_overlap(shared, counts), "norm_correlation": _norm_correlation(size, norms, counts)}
     holders = listed.sum(0)
     record = {
         name: {"value": float(value[name][0]), "interval": percentile(spread[name], coverage)} for name in BOOTSTRAPPED
@@ -75,7 +75,7 @@ def query_counts(seed: int, count: int, queries: int) -> np.ndarray:
     return counts
 
 
-def _overlap(shared: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def pair_overlap(shared: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Mean of shared [Q, Q] over pairs of different queries, weighted by counts [B, Q]: [B]."""
     own = np.diagonal(shared)
     total = np.einsum("bi,ij,bj->b", counts, shared, counts) - counts**2 @ own

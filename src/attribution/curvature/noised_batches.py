@@ -19,7 +19,7 @@ from attribution.diffusion.noise import add_noise, draws, tiles
 from attribution.diffusion.quantities import timesteps
 
 
-def noised(
+def noised_batch(
     images: Tensor,
     examples: Sequence[Name],
     abar: Tensor,
@@ -71,7 +71,7 @@ def by_examples(
     """
     for rows, cuts in tiled(len(images), count, batch):
         shared = {"seed": seed, "stream": stream, "quantity": quantity, "pseudo": pseudo}
-        draw = partial(noised, images[rows], examples[rows], abar, **shared)
+        draw = partial(noised_batch, images[rows], examples[rows], abar, **shared)
         yield rows, starmap(draw, [(first + start, first + stop) for start, stop in cuts])
 
 

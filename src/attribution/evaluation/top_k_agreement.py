@@ -1,6 +1,6 @@
 """Do two methods name the same examples? Mean over queries of |A & B| / k, of their lists of the k highest scores.
 
-Within one method the same is asked of pairs of queries (prevalence.py, whose resamples of queries these are); by chance
+Within one method the same is asked of pairs of queries (hubness.py, whose resamples of queries these are); by chance
 both are k / N.
 
 Shape letters: B resamples, k length of a list, N training examples, Q queries.
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from attribution.evaluation.hubness import in_list, pair_overlap, query_counts
 from attribution.evaluation.intervals import percentile
-from attribution.evaluation.prevalence import in_list, query_counts
 
 
 def between(a: np.ndarray, b: np.ndarray, k: int, seed: int, bootstrap: int, coverage: float) -> dict[str, Any]:
@@ -27,7 +27,6 @@ def within(scores: np.ndarray, k: int, seed: int, bootstrap: int, coverage: floa
     listed = in_list(scores, k)
     shared = (listed @ listed.T) / k  # [Q, Q]
     counts = np.concatenate([np.ones((1, len(shared))), query_counts(seed, bootstrap, len(shared))])
-    total = np.einsum("bi,ij,bj->b", counts, shared, counts) - counts**2 @ np.diagonal(shared)
-    values = total / (counts.sum(1) ** 2 - (counts**2).sum(1))
+    values = pair_overlap(shared, counts)
     n = {"queries": len(shared), "examples": scores.shape[1]}
     return {"value": float(values[0]), "interval": percentile(values[1:], coverage), "n": n}

@@ -50,7 +50,7 @@ def changes(
     return predicted, actual
 
 
-def overestimate(
+def calibration(
     predicted: np.ndarray, actual: np.ndarray, kinds: np.ndarray, seed: int, bootstrap: int, coverage: float
 ) -> dict[str, Any]:
     """Kind -> {predicted, actual, difference, slope: {value, interval}, n: {queries, subsets}} of `changes`.

@@ -16,7 +16,7 @@ from attribution.evaluation.quality import Features
 Arrays = Mapping[str, np.ndarray]
 
 
-def moves(retained: np.ndarray, land: Arrays) -> dict[str, np.ndarray]:
+def ablation_distances(retained: np.ndarray, land: Arrays) -> dict[str, np.ndarray]:
     """Distances of a landscape: exact, first (order) [N, G] and null [K, G]; radius and typical (null) [G].
 
     retained [N, M] bool; land: factual [G, C, H, W], counterfactual [N, ...], null [K, ...], products [G, M, M].
@@ -26,7 +26,7 @@ def moves(retained: np.ndarray, land: Arrays) -> dict[str, np.ndarray]:
     return {"exact": exact, "first": first, "null": null, "radius": exact.max(0), "typical": null.mean(0)}
 
 
-def measures(moved: Arrays, land: Arrays, top: int, draws: np.ndarray, coverage: float) -> dict[str, Any]:
+def distance_measures(moved: Arrays, land: Arrays, top: int, draws: np.ndarray, coverage: float) -> dict[str, Any]:
     """What the distances `moved` say, each {value, interval, n}: radius, null rows, and the first-order search."""
     exact, first, null = moved["exact"], moved["first"], moved["null"]
     z, p = ablation.against_null(exact, null)
@@ -43,7 +43,7 @@ def measures(moved: Arrays, land: Arrays, top: int, draws: np.ndarray, coverage:
     }
 
 
-def rates(
+def false_attribution_rates(
     unit: np.ndarray, land: Arrays, train: np.ndarray, extract: Features, draws: np.ndarray, coverage: float
 ) -> dict[str, Any]:
     """False attribution rate of the nearest training image in pixels and in features; unit [N images] of each image."""
