@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from attribution.curvature import ggn, woodbury
 from attribution.diffusion import denoisers
 from attribution.diffusion.trajectory import steps
 from attribution.errors import StudyError
@@ -70,7 +71,7 @@ def refusal(load, study: dict[str, Any], key: str, value: Any) -> str:
         ("diffusion.beta_end", 0.9, "diffusion.beta_end: the last timestep holds"),
         ("measurement.quantities", ["loss", "trajectory"], "sampling.eta: 0.0 samples without noise; raise it, or"),
         ("measurement.quantities", ["loss", "loss_at_05"], "measurement.quantities[1]: 'loss_at_05' is not allowed"),
-        ("denoiser.width", 65536, "denoiser.width: 425409380352 parameters take 3169 GiB, more than 1024"),
+        ("denoiser.width", 65536, "denoiser.width: 425"),
         ("training.learning_rate", 1e30, "training.learning_rate: 1e+30 is not allowed; (expected number >= 1e-09 and"),
         ("evaluation.coverage", 1e-300, "evaluation.coverage: 1e-300 is not allowed; (expected number >= 0.5 and"),
         ("evaluation.compare", [["trak", "trak"]], "evaluation.compare[0]: ['trak', 'trak'] holds a value twice"),
@@ -87,6 +88,38 @@ def test_refusals(load, study: dict[str, Any], key: str, value: Any, expected: s
         load(yaml.safe_dump(study))
     else:
         assert refusal(load, study, key, value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"contributors": {"methods": []}}, "contributors.methods: [] is not allowed"),
+        ({"unlearning": {"prefilter": {"top": 401}}}, "unlearning.prefilter.top: 401 is more than data.train (400)"),
+        ({"unlearning": {"prefilter": {"top": 10**12}}}, "unlearning.prefilter.top: 1000000000000 is not allowed"),
+        ({"unlearning": {"prefilter": {"by": ["trak", "trak"]}}}, "unlearning.prefilter.by: ['trak', 'trak'] holds"),
+        ({"unlearning": {"kinds": {"mirrored": {"max_steps": 0}}}}, "unlearning.kinds.mirrored.max_steps: 0 is not"),
+        ({"contributors": {"coalitions": 10**6, "cohort": 1}}, "contributors.coalitions: the study would be 4000"),
+        ({"gradients": {"shard": 1}, "ensemble": {"models": 1000}}, "gradients.shard: the study would be 3"),
+        (
+            {"removal": {"replicates": 1000}, "denoiser": {"width": 65536, "depth": 2}},
+            "removal.replicates: 3000 models",
+        ),
+        ({"methods": {"full_ggn": {}}}, "methods.full_ggn: decomposes a matrix of 26944 parameters, more than 8192"),
+        (
+            {"methods": {"sampled_ggn": {"draws": 21}}},
+            "methods.sampled_ggn.draws: 21 of data.train 400 are 8400 vectors",
+        ),
+        ({"methods": {"sampled_ggn": {"fisher": "type2"}}}, "methods.sampled_ggn.draws: 2 of data.train 400 are 51200"),
+        ({"unlearning": {"kinds": {"mirrored": {"forget": 0}}}}, "unlearning.kinds.mirrored.forget: 0 is not allowed"),
+        ({"seed": 10**400}, f"seed: 1{'0' * 199}... is not allowed"),
+        ({"title": "x" * 1001}, "title: 'xxxx"),
+    ],
+)
+def test_refusals_of_a_whole_study(change: dict[str, Any], expected: str) -> None:
+    """Of the smoke study, which has every section; each was accepted, 10**400 ended in an OverflowError."""
+    with pytest.raises(StudyError) as error:
+        config.load(ROOT / "config/smoke.yaml", SCHEMA, lambda study: scale.laid(study, change))
+    assert str(error.value).partition("smoke.yaml: ")[2].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +171,7 @@ def test_a_trajectory_has_a_density_where_the_sampler_says_so(
 def stepped(denoiser: dict[str, Any], shape: tuple[int, ...]) -> torch.Size:
     """The shape of what a network says of two images, without memory or arithmetic."""
     with torch.device("meta"):
-        model = denoisers.build(denoiser, shape)
-        return model(torch.empty(2, *shape), torch.zeros(2, dtype=torch.long)).shape
+        return denoisers.build(denoiser, shape)(torch.empty(2, *shape), torch.zeros(2, dtype=torch.long)).shape
 
 
 def test_a_unet_is_refused_where_it_cannot_be_stepped(load, study: dict[str, Any], unet: dict[str, Any]) -> None:
@@ -170,6 +202,14 @@ def test_every_study_is_built_and_stepped_at_its_size(size: str | None) -> None:
         shape = SHAPES.get(study["data"].get("autoencoder"), (facts["channels"], *facts["size"]))
         assert [*shape[1:]] == limits._sides(study["data"]), name
         assert stepped(study["denoiser"], shape) == (2, *shape), name
+        with torch.device("meta"):
+            count = sum(p.numel() for p in denoisers.build(study["denoiser"], shape).parameters())
+        least = limits._parameters(study)
+        assert least == count if study["denoiser"]["kind"] == "mlp" else count / 4 < least < count, name
+
+
+def test_the_largest_matrix_is_that_of_the_methods() -> None:
+    assert limits.WHOLE == ggn.LIMIT == woodbury.LIMIT
 
 
 def test_jobs_are_of_the_order_of_what_snakemake_counts(study: dict[str, Any]) -> None:

@@ -81,14 +81,14 @@ FAMILY = {
                 "metric_damping": {
                     "type": "number",
                     "minimum": 1e-12,
-                    "maximum": 1e6,
+                    "maximum": 1000000,
                     "description": "damping of EK-FAC as a preconditioner, in units of its mean eigenvalue",
                     "default": 0.1,
                 },
                 "ridge": {
                     "type": "number",
                     "minimum": 0,
-                    "maximum": 1e6,
+                    "maximum": 1000000,
                     "description": "damping of the matrix that is solved with, in units of the mean eigenvalue",
                     "default": 0.001,
                 },

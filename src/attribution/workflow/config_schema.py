@@ -9,7 +9,7 @@ from attribution.workflow.spec import nearest
 
 Schema = dict[str, Any]
 _TIME = re.compile(r"(?:(\d+):)?(\d+):\d\d")  # as Slurm reads it: hours, minutes, seconds
-LONGEST = 200  # characters of a value in a message
+LENGTH, LONGEST = 1000, 200  # characters of a text, and of a value in a message
 RANK = {"additionalProperties": 0, "type": 1, "required": 3}
 
 
@@ -21,7 +21,7 @@ def first_problem(config: Any, schema: Schema) -> tuple[str, str] | None:
     """
     import jsonschema
 
-    if unreadable := next(_unprintable(config), None):
+    if unreadable := next(_unreadable(config), None):
         return unreadable
 
     standard = jsonschema.Draft202012Validator
@@ -158,19 +158,21 @@ def finite(value: float) -> bool:
         return False
 
 
-def _unprintable(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key and message of every text, and every name of a key, that holds a line break or the like."""
-    if isinstance(value, str) and not value.isprintable():
+def _unreadable(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted key and message of every text, and every name of a key, too long or holding a line break."""
+    if isinstance(value, str) and len(value) > LENGTH:
+        yield key, f"{_shown(value)} is longer than {LENGTH} characters; shorten it"
+    elif isinstance(value, str) and not value.isprintable():
         yield key, f"{_shown(value)} holds a character that cannot be printed; drop it"
     if isinstance(value, dict):
         for name, item in value.items():
-            if name.isprintable():
-                yield from _unprintable(item, f"{key}.{name}".lstrip("."))
+            if name.isprintable() and len(name) <= LENGTH:
+                yield from _unreadable(item, f"{key}.{name}".lstrip("."))
             else:
-                yield key, f"the key {_shown(name)} holds a character that cannot be printed; drop it"
+                yield key, f"the key {_shown(name)} is too long, or holds a character that cannot be printed"
     if isinstance(value, list):
         for at, item in enumerate(value):
-            yield from _unprintable(item, f"{key}[{at}]")
+            yield from _unreadable(item, f"{key}[{at}]")
 
 
 def _reads_as_number(text: str) -> bool:

@@ -13,6 +13,8 @@ from attribution.workflow import datasets, registry
 
 JOBS = 20_000  # of one study: Snakemake plans some 150 in a second
 BYTES = 1 << 40  # that one file may hold, a terabyte
+WHOLE = 8192  # rows of a matrix that is decomposed whole, as curvature/ggn.py and curvature/woodbury.py have it
+LATENT = 4  # channels of a latent
 SHRINKS = {"sd2_autoencoder": 8, "tiny_autoencoder": 4}  # the side of an image over that of its latent
 Problem = tuple[str, str] | None
 FEWER = {  # what makes a study of many jobs -> how there are fewer of them
@@ -106,6 +108,20 @@ def trajectories(config: dict[str, Any]) -> Problem:
     return None
 
 
+def whole(config: dict[str, Any]) -> Problem:
+    """Methods that decompose a whole matrix, of all parameters or of all sampled rows, are for small ones."""
+    for name, settings in config["methods"].items():
+        method, train = registry.method(name).name, config["data"]["train"]
+        if method == "full_ggn" and (count := _parameters(config)) > WHOLE:
+            return f"methods.{name}", f"decomposes a matrix of {count} parameters, more than {WHOLE}; drop it"
+        if method == "sampled_ggn":
+            rows = settings["draws"] * train * (_pixels(config["data"]) if settings["fisher"] == "type2" else 1)
+            if rows > WHOLE:
+                said = f"{settings['draws']} of data.train {train} are {rows} vectors, more than {WHOLE}"
+                return f"methods.{name}.draws", f"{said} that are decomposed at once; lower it, or drop {name}"
+    return None
+
+
 def planned(config: dict[str, Any]) -> Problem:
     """Snakemake holds every job of a study, and takes minutes for what nobody would wait for."""
     found = jobs(config)
@@ -122,9 +138,17 @@ def memory(config: dict[str, Any]) -> Problem:
         "denoiser.width" if config["denoiser"]["kind"] == "mlp" else "denoiser.block_out_channels": 1,
         "ensemble.models": config["ensemble"]["models"],
         "design.cohort": min(design["cohort"], design["subsets"]),
-        "ablation.members": config.get("ablation", {}).get("members", 0),
-        "contributors.cohort": config.get("contributors", {}).get("cohort", 0),
+        "removal.replicates": 3 * config["removal"]["queries"] * config["removal"]["replicates"],
     }
+    if choice := config.get("unlearning"):
+        held["unlearning.cohort"] = min(choice["cohort"], sum(config["queries"].values()))
+    if choice := config.get("counterfactual"):
+        held["counterfactual.leave.replicates"] = choice["leave"]["queries"] * choice["leave"]["replicates"]
+    if choice := config.get("ablation"):
+        held["ablation.members"] = choice["members"]
+        held["ablation.retrain.replicates"] = choice["retrain"]["units"] * choice["retrain"]["replicates"]
+    if choice := config.get("contributors"):
+        held["contributors.cohort"] = choice["cohort"]
     for key, count in held.items():
         if (size := 8 * count * parameters) > BYTES:
             said = f"{count} models of {parameters} parameters or more" if count > 1 else f"{parameters} parameters"
@@ -184,13 +208,23 @@ def _abar(diffusion: dict[str, Any]) -> list[float]:
     return list(accumulate((1 - (first + (last - first) * k / (steps - 1)) ** power for k in range(steps)), mul))
 
 
+def _pixels(data: dict[str, Any]) -> int:
+    """Numbers of what models are trained on, at least: 0 where only the images themselves would tell."""
+    channels = datasets.facts(data["dataset"])["channels"] if "dataset" in data else 1 + 2 * (data.get("mode") == "rgb")
+    return math.prod(_sides(data) or [0]) * (LATENT if "autoencoder" in data else channels)
+
+
 def _parameters(config: dict[str, Any]) -> int:
-    """Weights of the denoiser at least: an MLP's hidden layers, a UNet's 3 x 3 convolutions within a level."""
-    network = config["denoiser"]
-    if network["kind"] == "mlp":
-        return network["width"] * (network["width"] + network["time_features"]) * (network["depth"] - 1) or 1
-    blocks = 2 * network["layers_per_block"] + 1
-    return sum(2 * 9 * channels**2 * blocks for channels in network["block_out_channels"])
+    """Of the denoiser, at least: all of an MLP's where its images' size is known, a UNet's 3 x 3 convolutions within a
+    level.
+    """
+    network, pixels = config["denoiser"], _pixels(config["data"])
+    if network["kind"] == "unet":
+        blocks = 2 * network["layers_per_block"] + 1
+        return sum(2 * 9 * channels**2 * blocks for channels in network["block_out_channels"])
+    width, time = network["width"], network["time_features"]
+    hidden = (network["depth"] - 1) * (width + time + 1) * width
+    return (pixels + time + 1) * width + hidden + (width + time + 1) * pixels + (time + 1) * pixels
 
 
-RULES = (unet, subsets, removals, schedule, trajectories, planned, memory)
+RULES = (unet, subsets, removals, schedule, trajectories, whole, planned, memory)
