@@ -256,6 +256,8 @@ def test_method_of_a_job_belongs_to_its_code(study: Study) -> None:
     [
         ("from attribution.errors import StudyError; raise StudyError('a\\nb')", 1, "a b"),
         ("raise MemoryError", 1, "out of memory"),
+        ("import numpy; numpy.ones(1 << 50)", 1, "out of memory"),
+        ("import torch; torch.ones(1 << 50)", 1, "out of memory"),
         ("raise type('OutOfMemoryError', (RuntimeError,), {})('CUDA')", 1, "out of GPU memory"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise OSError(28, 'No space left on device', 'out.txt')", 1, "out.txt: No space left on device"),

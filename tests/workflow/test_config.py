@@ -109,10 +109,10 @@ def test_a_study_is_its_data(load: Load) -> None:
 
 def test_defaults_that_depend_on_others_are_lowered_and_what_is_written_is_not(load: Load) -> None:
     few = "data: {dataset: digits, train: 15}\n"
-    found = load(few + "training: {steps: 3}\ndesign: {subsets: 5}\n")
+    found = load(few + "training: {steps: 3}\n")
     assert found["training"]["batch"] == 7  # 7.5 examples of a subset; 64 would be refused
     assert (found["training"]["warmup_steps"], found["checkpoints"]["count"]) == (3, 3)
-    assert (found["queries"]["training"], found["design"]["control_subsets"]) == (15, 5)
+    assert found["queries"]["training"] == 15
     assert "training.batch: 64 is more than the 7.5 examples" in message(load, few + "training: {batch: 64}\n")
 
 
@@ -202,17 +202,21 @@ def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> Non
         ("methods.random.x", 1, "methods.random.x: unknown key; (allowed: none)"),
         ("methods.random", None, "methods.random: None is not allowed; write {} after the colon (expected {})"),
         ("methods", {}, "methods: {} is not allowed"),
-        ("training.steps", None, "training.steps: None is not allowed; the key has no value (expected integer >= 1)"),
+        (
+            "training.steps",
+            None,
+            "training.steps: None is not allowed; the key has no value (expected integer >= 1 and",
+        ),
         (
             "data.dataset",
             "digit",
             "data.dataset: 'digit' is not allowed; did you mean digits? (expected one of artbench,",
         ),
-        ("data.train", 1, "data.train: 1 is not allowed; (expected integer >= 2)"),
-        ("seed", 0.0, "seed: 0.0 is not allowed; (expected integer >= 0)"),
+        ("data.train", 1, "data.train: 1 is not allowed; (expected integer >= 2 and"),
+        ("seed", 0.0, "seed: 0.0 is not allowed; (expected integer >= 0 and"),
         ("seed", True, "seed: True is not allowed"),
-        ("training.steps", 1000.0, "training.steps: 1000.0 is not allowed; (expected integer >= 1)"),
-        ("training.steps", "many", "training.steps: 'many' is not allowed; (expected integer >= 1)"),
+        ("training.steps", 1000.0, "training.steps: 1000.0 is not allowed; (expected integer >= 1 and"),
+        ("training.steps", "many", "training.steps: 'many' is not allowed; (expected integer >= 1 and"),
         ("training.learning_rate", float("nan"), "training.learning_rate: nan is not allowed"),
         ("training.clip_norm", float("inf"), "training.clip_norm: inf is not allowed"),
         ("training.ema_decay", 1, "training.ema_decay: 1 is not allowed; (expected number >= 0 and < 1)"),
@@ -252,20 +256,20 @@ def test_unknown_key_names_the_nearest(load: Load, study: dict[str, Any]) -> Non
         ("measurement.quantities", ["loss", "loss_at_2000"], "measurement.quantities: loss_at_2000: the timesteps are"),
         ("checkpoints.count", 3001, "checkpoints.count: 3001 is more than training.steps (3000)"),
         ("evaluation.compare", [["ekfac", "das"]], "evaluation.compare: das not among the study's methods"),
-        ("draws_sweep.draws", [10, 0], "draws_sweep.draws[1]: 0 is not allowed; (expected integer >= 1)"),
+        ("draws_sweep.draws", [10, 0], "draws_sweep.draws[1]: 0 is not allowed; (expected integer >= 1 and"),
         ("methods.trak.dampings", [0.1, 0.1], "methods.trak.dampings: [0.1, 0.1] holds a value twice"),
-        ("methods.trak.dampings", [], "methods.trak.dampings: [] is not allowed; (expected list of number > 0)"),
+        ("methods.trak.dampings", [], "methods.trak.dampings: [] is not allowed; (expected list of number >= 1e-12"),
         ("denoiser.kind", "mpl", "denoiser.kind: 'mpl' is not allowed; did you mean mlp? (kind: one of mlp, unet)"),
         (
             "denoiser.kind",
             DELETED,
             "denoiser.kind: missing; the network that predicts the noise (kind: one of mlp, unet)",
         ),
-        ("denoiser.width", 0, "denoiser.width: 0 is not allowed; (expected integer >= 1)"),
+        ("denoiser.width", 0, "denoiser.width: 0 is not allowed; (expected integer >= 1 and"),
         (
             "denoiser.time_features",
             33,
-            "denoiser.time_features: 33 is not allowed; (expected integer >= 2 and a multiple of 2)",
+            "denoiser.time_features: 33 is not allowed; (expected integer >= 2 and <= 4096 and a multiple of 2)",
         ),
         ("denoiser.dropout", 0.1, "denoiser.dropout: unknown key; (allowed: kind, width, depth, time_features)"),
         ("denoiser", None, "denoiser.kind: missing"),
@@ -393,7 +397,11 @@ def test_the_method_and_its_ensembles_come_together(load: Load, study: dict[str,
             3,
             "denoiser.norm_num_groups: 3 does not divide each of denoiser.block",
         ),
-        ("attention_head_dim", 0.5, "denoiser.attention_head_dim: 0.5 is not allowed; (expected integer or null >= 1)"),
+        (
+            "attention_head_dim",
+            0.5,
+            "denoiser.attention_head_dim: 0.5 is not allowed; (expected integer or null >= 1 and <= 8192)",
+        ),
         ("up_block_types", ["UpBlock2D"], "denoiser.up_block_types: 1 blocks for the 2 entries"),
         (
             "down_block_types",

@@ -61,20 +61,22 @@ def test_every_key_has_its_row_with_range_meaning_and_value(root: Path) -> None:
                 if key != "kind":
                     assert f" | {config_schema.resolve(part, schema)['description']}" in row
     rows = text.splitlines()
-    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` | `128` |" in rows
+    assert "| `width` | integer | >= 1 and <= 65536 | units of a hidden layer | `128` | `128` |" in rows
     assert "| `random` | random scores |  |" in rows
-    assert "| `damping` | number > 0 | the default damping; one of dampings |" in rows
+    assert "| `damping` | number >= 1e-12 and <= 1000000 | the default damping; one of dampings |" in rows
     assert any(row.startswith("| `dtrak` | ") and "`measurement: squared_norm`" in row for row in rows)
     names = ", ".join(datasets.declared())
     assert any(row.startswith(f"| `dataset` | word | one of {names} | which images; ") for row in rows)
-    assert (
-        "| `norm_num_groups` | integer | >= 1 | groups of each GroupNorm; divides every channel number | `8` |  |"
-        in rows
+    groups = "groups of each GroupNorm; divides every channel number"
+    assert f"| `norm_num_groups` | integer | >= 1 and <= 8192 | {groups} | `8` |  |" in rows
+    batch = next(
+        row for row in rows if row.startswith("| `batch` | integer | >= 1 and <= 10000000 | examples of one step")
     )
-    batch = next(row for row in rows if row.startswith("| `batch` | integer | >= 1 | examples of one step"))
     assert batch.endswith("| `64`, at most `design.fraction` x `data.train` | `64` |")
 
 
 def test_works_without_the_digits_study(root: Path) -> None:
     (root / config_readme.EXAMPLE).unlink()
-    assert "| `width` | integer | >= 1 | units of a hidden layer | `128` |  |" in config_readme.render(root)
+    assert "| `width` | integer | >= 1 and <= 65536 | units of a hidden layer | `128` |  |" in config_readme.render(
+        root
+    )

@@ -25,10 +25,11 @@ NO_CHOICE = {"position": 0, "damping": None, "at_edge": None}  # of a method wit
 def halves(subsets: int, seed: int) -> dict[str, list[int]]:
     """{"selection": [...], "reporting": [...]}: subset numbers of each half, ascending.
 
-    With an odd number the selection half has one more. Raises StudyError for fewer than 4 subsets.
+    With an odd number the selection half has one more. Raises StudyError for fewer than 8 subsets: the interval of a
+    half's correlation needs 4.
     """
-    if subsets < 4:
-        raise StudyError(f"choosing on one half and reporting on the other needs 4 subsets or more, got {subsets}")
+    if subsets < 8:
+        raise StudyError(f"choosing on one half and reporting on the other needs 8 subsets or more, got {subsets}")
     order = rng(seed, "halves").permutation(subsets)
     return {
         "selection": sorted(int(s) for s in order[0::2]),

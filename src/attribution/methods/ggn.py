@@ -32,6 +32,7 @@ FAMILY = {
         "draws": {
             "type": "integer",
             "minimum": 1,
+            "maximum": 1000000,
             "description": "draws E of timestep and noise for each example",
             "default": 4,
         },

@@ -38,6 +38,7 @@ FAMILY = {
         "floor": {
             "type": "number",
             "minimum": 0,
+            "maximum": 1,
             "description": "added to the sum of both losses that a skew divides by",
             "default": 0.0,
         },

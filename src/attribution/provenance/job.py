@@ -24,6 +24,7 @@ from attribution.workflow import exclusive, fingerprint, guard
 
 RESERVED = ("spec", "code", "lock", "out")
 ENVIRONMENT = ("device", "threads", "deterministic")
+SHORT = "out of memory; ask for more with resources.mem_mb, or lower design.cohort"
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 Outputs = Mapping[str, str]
@@ -176,15 +177,18 @@ def _one_line(module: str) -> Iterator[None]:
     except StudyError as error:
         message, status = str(error), 1
     except MemoryError:
-        message, status = "out of memory; ask for more with resources.mem_mb, or lower design.cohort", 1
+        message, status = SHORT, 1
     except KeyboardInterrupt:
         message, status = "interrupted", 130
     except Terminated:
         message, status = "terminated: cancelled, or out of time", 143
     except RuntimeError as error:  # torch's own, recognised by its name as torch is not imported here
-        if type(error).__name__ != "OutOfMemoryError":
+        if type(error).__name__ == "OutOfMemoryError":
+            message, status = "out of GPU memory; lower design.cohort, or use a larger GPU", 1
+        elif "DefaultCPUAllocator" in str(error):  # which torch raises as a plain RuntimeError
+            message, status = SHORT, 1
+        else:
             raise
-        message, status = "out of GPU memory; lower design.cohort, or use a larger GPU", 1
     except OSError as error:
         if error.errno not in REFUSED:
             raise

@@ -16,7 +16,7 @@ from typing import Any
 from attribution.errors import StudyError
 from attribution.workflow import datasets, registry
 from attribution.workflow.config_rules import broken_rule
-from attribution.workflow.config_schema import Schema, first_problem, kinds, resolve, schema_of, types
+from attribution.workflow.config_schema import Schema, finite, first_problem, kinds, resolve, schema_of, types
 
 CORE = {  # tag -> what a plain scalar of it looks like, the characters that it begins with, and its value
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""], lambda _text: None),
@@ -58,7 +58,7 @@ def read_yaml(path: Path | str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise StudyError(f"{path}:{line}: not valid YAML ({error.problem})") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a ValueError: no UTF-8, or too many digits
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise StudyError(f"{path}: cannot be read ({reason})") from error
     except RecursionError as error:
@@ -78,7 +78,7 @@ def resolved(config: Any, schema: Schema) -> Any:
         if limits := [_at(config, other) for other in part.get("atMost", [])]:
             *sections, last = key.split(".")
             place = _at(config, ".".join(sections))
-            if all(type(limit) in (int, float) and math.isfinite(limit) for limit in limits):
+            if all(type(limit) in (int, float) and finite(limit) for limit in limits) and finite(math.prod(limits)):
                 place[last] = max(min(place[last], math.floor(math.prod(limits) + 1e-9)), 1)
     return config
 

@@ -6,7 +6,7 @@ from math import comb
 from typing import Any
 
 from attribution.errors import StudyError
-from attribution.workflow import datasets, image_files
+from attribution.workflow import datasets, image_files, limits
 
 LABELLED = ("ablation", "counterfactual", "contributors")  # sections that classify images, or group them by class
 
@@ -247,6 +247,8 @@ def _unlearning(config: dict[str, Any]) -> tuple[str, str] | None:
     if max(prefilter["candidates"]) + prefilter["sample"] > config["data"]["train"]:
         size = f"{max(prefilter['candidates'])} with unlearning.prefilter.sample {prefilter['sample']}"
         return "unlearning.prefilter.candidates", _more(size, "data.train", config["data"]["train"])
+    if prefilter["top"] > config["data"]["train"]:
+        return "unlearning.prefilter.top", _more(prefilter["top"], "data.train", config["data"]["train"])
     return None
 
 
@@ -327,4 +329,5 @@ RULES = (
     _counterfactual,
     _contributors,
     _combined,
+    *limits.RULES,
 )

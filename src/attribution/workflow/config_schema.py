@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from attribution.workflow.spec import nearest
 
 Schema = dict[str, Any]
 _TIME = re.compile(r"(?:(\d+):)?(\d+):\d\d")  # as Slurm reads it: hours, minutes, seconds
+LENGTH, LONGEST = 1000, 200  # characters of a text, and of a value in a message
 RANK = {"additionalProperties": 0, "type": 1, "required": 3}
 
 
@@ -15,9 +17,12 @@ def first_problem(config: Any, schema: Schema) -> tuple[str, str] | None:
     """Dotted key and message of the first error, an unknown key before the key that it probably stands for; else None.
 
     Integers are written without a point, and numbers are finite: JSON Schema itself would take 1000.0 for an integer
-    and let NaN through every range.
+    and let NaN through every range. Texts can be printed: a pattern's $ would let a line break through at their end.
     """
     import jsonschema
+
+    if unreadable := next(_unreadable(config), None):
+        return unreadable
 
     standard = jsonschema.Draft202012Validator
     types = standard.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
@@ -106,11 +111,16 @@ def _explain(error: Any, whole: Schema) -> tuple[str, str]:
             return f"{key}.kind", f"missing; {schema['description']} ({describe(schema)})"
         kind = value["kind"]
         close = nearest(str(kind), kinds(schema))
-        return f"{key}.kind", f"{kind!r} is not allowed; {close}({describe(schema)})"
+        return f"{key}.kind", f"{_shown(kind)} is not allowed; {close}({describe(schema)})"
     if error.validator == "uniqueItems":
-        return key, f"{value!r} holds a value twice"
+        return key, f"{_shown(value)} holds a value twice"
     close = nearest(value, [*map(str, schema["enum"])]) if "enum" in schema and isinstance(value, str) else ""
-    return key, f"{value!r} is not allowed; {close}{_hint(value, schema)}(expected {describe(schema)})"
+    return key, f"{_shown(value)} is not allowed; {close}{_hint(value, schema)}(expected {describe(schema)})"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _hint(value: Any, schema: Schema) -> str:
@@ -133,11 +143,36 @@ def _dotted(error: Any) -> str:
 
 
 def _is_integer(_: Any, value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and finite(value)
 
 
 def _is_number(_: Any, value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and finite(value)
+
+
+def finite(value: float) -> bool:
+    """Whether a float can hold the number: an integer of YAML may have any length."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _unreadable(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted key and message of every text, and every name of a key, too long or holding a line break."""
+    if isinstance(value, str) and len(value) > LENGTH:
+        yield key, f"{_shown(value)} is longer than {LENGTH} characters; shorten it"
+    elif isinstance(value, str) and not value.isprintable():
+        yield key, f"{_shown(value)} holds a character that cannot be printed; drop it"
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name.isprintable() and len(name) <= LENGTH:
+                yield from _unreadable(item, f"{key}.{name}".lstrip("."))
+            else:
+                yield key, f"the key {_shown(name)} is too long, or holds a character that cannot be printed"
+    if isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _unreadable(item, f"{key}[{at}]")
 
 
 def _reads_as_number(text: str) -> bool:
