@@ -34,6 +34,7 @@ _KNOWN = """
 random pixel_cosine pixel_l2 gradient_dot gradient_cosine tracin retrac trak dtrak dtrak_l1 journey_trak relative_if
 renormalised_if kfac ekfac ekfac_elbo ekfac_simplified_elbo diagonal sampled_ggn ascent forward_inf abu abu_plus mucs
 ablation ensemble_rank ensemble_stack tracincp gas das full_ggn ensemble_trak ensemble_ekfac ensemble
+ggn_solve astra ensemble_ggn_solve
 """  # whose looks are told apart; others take theirs by a hash of their names, so that none changes another's
 _PLACES = {method: place for place, method in enumerate(_KNOWN.split())}
 _MARKERS = "osD^vPX<>*h"  # 11, prime to the 6 spare colours
