@@ -239,6 +239,8 @@ class Study:
 
     def start(self, rule, **wildcards):
         """The job as it is run by the workflow."""
+        if not (self.root / "src").exists():  # a job's root is a checkout
+            (self.root / "src").symlink_to(fingerprint.SOURCE)
         command = [sys.executable, "-m", f"attribution.steps.{rule}", *self.arguments(rule, **wildcards)]
         environment = os.environ | {"PYTHONPATH": str(fingerprint.SOURCE), "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
@@ -246,7 +248,7 @@ class Study:
 
     def copy(self, root, **changes):
         """The same files under another root, with another config."""
-        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        shutil.copytree(self.root, root, dirs_exist_ok=True, symlinks=True)
         return Study(root, **changes)
 
     def receipt(self, rule, **wildcards):

@@ -27,6 +27,8 @@ def step(python, folder, **changes):
     code = fingerprint.fingerprint(*fingerprint.roots("latents", None)).hash
     flags = ["--spec", json.dumps(spec | changes), "--code", code, "--lock", "0", "--out", "results/toy/data/images"]
     command = [*python, "-m", "attribution.steps.latents", *flags]
+    if not (folder / "src").exists():  # a job's root is a checkout
+        (folder / "src").symlink_to(ROOT / "src")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 

@@ -103,10 +103,12 @@ def ahead(folder: Path) -> None:
 
 
 def refused(done: SimpleNamespace, message: str) -> None:
-    """That a run failed, and said why in a line that it does not tell twice, without a traceback."""
+    """That a run failed, and said why in one line for each job that did, without a traceback."""
     assert done.status == 1, done.text
     assert "Traceback" not in done.text
-    assert len(set(re.findall(message, done.text, re.MULTILINE))) == 1, done.text
+    lines = set(re.findall(message, done.text, re.MULTILINE))
+    assert lines, done.text
+    assert len({line.split(":")[0] for line in lines}) == len(lines), done.text  # two jobs may have run at once
 
 
 @pytest.fixture

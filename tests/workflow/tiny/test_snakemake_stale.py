@@ -138,12 +138,12 @@ def test_of_deleted_files_a_change_of_settings_is_noticed(tree, configure, plann
 
 def test_a_package_beside_a_module_is_refused(tree, snakemake) -> None:
     """Python imports the package. Old: its code ran under the fingerprint of the module, which nobody ran."""
-    package = tree / "src/attribution/methods/pixel_l2"
+    package = tree / "src/attribution/methods/similarity"
     package.mkdir()
     (package / "__init__.py").write_text("def score(*_, **__):\n    raise SystemExit\n")
     done = snakemake(tree, "-n")
     assert (done.status, "Traceback" in done.text) == (1, False)
-    assert "attribution.methods.pixel_l2: is there twice" in done.text
+    assert "attribution.methods.similarity: is there twice" in done.text
 
 
 KILLED = {  # its folder, an edit after which it runs, and what is to run when it was killed
